@@ -1,0 +1,44 @@
+# The two commands of this project, each complete on a fresh machine with Python 3.10 or newer.
+#   make book   executes every notebook and builds the book into _build/html
+#   make test   checks that package and notebooks are in step, then runs all tests
+PYTHON ?= python3
+PY := .venv/bin/python
+export OMP_NUM_THREADS ?= 1
+export PYTHONUTF8 = 1
+
+help:
+	@echo "make book    build the book (set CARAT_DATA to a folder of prepared data sets to use those)"
+	@echo "make test    run every check and test"
+	@echo "make sync    after editing notebooks: export the package, clean the notebooks, refresh install cells"
+	@echo "make clean   delete what was built (not the environment in .venv)"
+
+book: .venv/ready
+	@$(PY) -m book.build
+
+test: .venv/ready
+	@$(PY) -m book.check
+	@echo "running every notebook as a test"
+	@.venv/bin/nbdev_test --n_workers 2
+	@$(PY) -m pytest
+
+sync: .venv/ready
+	@.venv/bin/nbdev_clean
+	@$(PY) -m book.stamp
+	@.venv/bin/nbdev_export
+
+clean:
+	rm -rf _build _proc _docs build *.egg-info
+
+# Versions come from the lock as constraints, so that torch is a CPU build where one is offered and the CUDA build elsewhere.
+.venv/ready: requirements.in requirements.lock settings.ini setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "Python 3.10 or newer is needed; name one as in: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' || { \
+	  echo "This Python cannot make environments: install its venv package (on Debian: apt install python3-venv)"; exit 1; }
+	@echo "making the environment .venv with $$($(PYTHON) -V): this takes a minute or two"
+	@test -x $(PY) || $(PYTHON) -m venv .venv
+	@$(PY) -m pip install -qq --disable-pip-version-check -c requirements.lock -r requirements.in
+	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: help book test sync clean

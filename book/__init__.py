@@ -1,0 +1,72 @@
+"Tools that turn the notebooks into the book: execute, reader, build, pages; and keep them in step with the package: check, stamp."
+import configparser
+import hashlib
+import os
+from pathlib import Path
+
+import nbformat
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+EXECUTED = ROOT/"_build"/"executed" # NN_name.ipynb with outputs, and in its metadata the key they belong to
+HTML = ROOT/"_build"/"html"
+
+
+def settings():
+    "The [DEFAULT] section of settings.ini."
+    ini = configparser.ConfigParser(delimiters=["="], interpolation=None)
+    ini.read(ROOT/"settings.ini", encoding="utf-8")
+    return ini["DEFAULT"]
+
+
+def toc_pages():
+    "Every page that _toc.yml names, in order, as paths without suffix relative to the root."
+    def walk(node):
+        for key in ("root", "file"):
+            if key in node: yield node[key]
+        for key in ("parts", "chapters", "sections"):
+            for child in node.get(key, []): yield from walk(child)
+    return list(walk(yaml.safe_load((ROOT/"_toc.yml").read_text(encoding="utf-8"))))
+
+
+def notebooks():
+    "The notebooks of the book, in its order."
+    missing = [p for p in toc_pages() if not any((ROOT/f"{p}{s}").exists() for s in (".ipynb", ".md"))]
+    if missing: raise SystemExit(f"_toc.yml names pages that do not exist: {', '.join(missing)}")
+    return [path for p in toc_pages() if (path := ROOT/f"{p}.ipynb").exists()]
+
+
+def directives(cell):
+    "The nbdev directives of a cell, such as ['hide'] or ['eval: false']."
+    return [line[2:].strip() for line in cell.source.splitlines() if line.startswith("#|")]
+
+
+def is_run(cell):
+    "Whether a code cell runs, by the same rule as nbdev_test: not with `eval: false`, not with a flag."
+    skipped = {"eval: false", *settings()["tst_flags"].split()}
+    return cell.cell_type == "code" and not skipped & set(directives(cell))
+
+
+def digest(*parts):
+    h = hashlib.sha256()
+    for part in parts: h.update(part if isinstance(part, bytes) else str(part).encode()); h.update(b"\0")
+    return h.hexdigest()
+
+
+def code_digest(nb):
+    "Identifies the code of a notebook; prose may change without running it again."
+    return digest(*(f"{is_run(c)} {c.source}" for c in nb.cells if c.cell_type == "code"))
+
+
+def surroundings():
+    "Identifies all that the outputs of a notebook depend on apart from its own code."
+    files = [*sorted((ROOT/"carat").glob("*.py")), *sorted((ROOT/"carat").glob("*.json")), *sorted((ROOT/"results").rglob("*.json")),
+             ROOT/"requirements.lock"]
+    parts = [x for f in files for x in (f.name, f.read_bytes())]
+    if folder := os.environ.get("CARAT_DATA", "").strip():
+        folder = Path(folder).expanduser().resolve()
+        parts += [folder, *((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(folder.rglob("*")) if f.is_file())]
+    return digest(*parts)
+
+
+def read_notebook(path): return nbformat.read(path, as_version=4)
