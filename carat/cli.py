@@ -136,11 +136,10 @@ def model_options(
                for f in dataclasses.fields(config) if f.name not in ("modalities", "labels") for default in [getattr(config, f.name)]]
     return dataclasses.make_dataclass("Model", options, frozen=True)
 
-# %% ../nbs/26_command_line.ipynb #421aab35
+# %% ../nbs/26_command_line.ipynb #0900fa51
 def _train_command(argv):
     "The train command with the options of the model and the preset that argv asks for."
-    from carat.core import CaratError
-    from carat.train import MODELS, TrainConfig, check_match, fit, make_model, model_classes
+    from carat.train import MODELS, TrainConfig, check_free, fit, make_model, model_classes
     def early(flag, default):
         for i, a in enumerate(argv):
             if a == flag and i + 1 < len(argv): return argv[i + 1]
@@ -179,6 +178,7 @@ def _train_command(argv):
         """
         from carat.store import Store
         data = Store(store)
+        check_free(out, overwrite)
         changed = {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if getattr(model, f.name) != getattr(base, f.name)}
         net = make_model(kind, data, seed=training.seed, preset=preset, modalities=modalities or None, **changed)
         try: run = fit(net, data, training, out=out, progress=not quiet, overwrite=overwrite)

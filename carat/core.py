@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-# %% ../nbs/00_start.ipynb #b7afc1dd
+# %% ../nbs/00_start.ipynb #0e0bbdc7
 class CaratError(ValueError):
     "What a user did wrong, where, and what to do: the one error that the package raises on bad input."
 
-# %% ../nbs/00_start.ipynb #3c62c37f
+# %% ../nbs/00_start.ipynb #e1aa536a
 def find_device(
     name: str | None = None, # a torch device such as "cuda:1"; None takes the best there is: CUDA, then MPS, then CPU
     say: bool = True, # print one line about it
@@ -35,7 +35,7 @@ def find_device(
         print(f"device: {device}" + (f" ({about})" if about else ""))
     return device
 
-# %% ../nbs/00_start.ipynb #39b30725
+# %% ../nbs/00_start.ipynb #eb10bfba
 def seed_all(
     seed: int, # any whole number
 ):
@@ -44,7 +44,7 @@ def seed_all(
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
-# %% ../nbs/00_start.ipynb #fe6f27ab
+# %% ../nbs/00_start.ipynb #cace8fae
 def data_folder() -> Path | None: # the folder, or None where CARAT_DATA is not set
     "The folder of prepared data sets that the environment variable CARAT_DATA names. Raises `CaratError` if it is not a folder."
     if not (name := os.environ.get("CARAT_DATA", "").strip()): return None

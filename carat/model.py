@@ -166,7 +166,7 @@ class Prediction:
     scores: torch.Tensor # (B, C), in [0, 1]
     leaned: torch.Tensor # (B, C) int64, index of a modality, -1 where the sample has none
 
-# %% ../nbs/17_carat.ipynb #409da921
+# %% ../nbs/17_carat.ipynb #d623a51f
 def _sigmoid(x): return torch.sigmoid(x.float() if x.dtype in (torch.bfloat16, torch.float16) else x)
 
 class CARAT(nn.Module):
@@ -217,7 +217,8 @@ class CARAT(nn.Module):
             raw, z_o = self.embed(U["o"]) # (B, M, C, d_z)
             D, _ = (hard_intrinsic if (not self.training if hard is None else hard) else soft_intrinsic)(z_o, self.prototypes.mu)
             semantic = U["tilde"] = keep(self.De(z_o if c.decode_normalised else raw)) # (B, M, C, d)
-            own = keep(self.De(D.to(raw.dtype)))
+            alone = (present.sum(1) == 1)[:, None, None, None] # nothing to rebuild it from: it keeps its own features, as in Eq. 17
+            own = torch.where(alone, semantic, keep(self.De(D.to(raw.dtype))))
         if "alpha" in c.levels: semantic = U["alpha"] = keep(self.f.alpha(semantic, own))
         if "beta" in c.levels: U["beta"] = keep(self.f.beta(semantic))
 
@@ -259,14 +260,14 @@ class CARAT(nn.Module):
                 rows = E.flatten(0, 3) # (n, d_z)
                 cls = class_ids(y, M)[:, None].expand(E.shape[:-1]).flatten() # (n,)
                 valid = out.present[:, None, :, None].expand(E.shape[:-1]).flatten() # (n,)
-                terms["scl"], weight["scl"] = supcon(rows, cls, valid, self.queue.rows, self.queue.cls, self.queue.valid, c.tau, c.scl_reduction), c.gamma_s
+                terms["scl"], weight["scl"] = supcon(rows, cls, valid, self.queue.rows, self.queue.cls, self.queue.valid, c.tau, c.scl_reduction, max_norm=1.0), c.gamma_s
 
         if c.agg == "shuffle": # Eq. 14
             V, shown = out.U[c.deepest], out.present[:, :, None] # (B, M, C, d)
             terms["agg"], weight["agg"] = bce(self.h_c(V), y[:, None].expand(B, M, C), shown), 1.0
             if c.shuffles and c.gamma_sf:
                 draws = draws or draw_shuffle(out.present, C, "sample" in c.shuffles, "modality" in c.shuffles)
-                V_hat, y_hat = shuffle(V, y, *draws, attached=c.shuffle_attached)
+                V_hat, y_hat = shuffle(V, y, *draws, attached=c.shuffle_attached, present=out.present)
                 terms["shuffled"], weight["shuffled"] = bce(self.h_c(V_hat), y_hat, shown), c.gamma_sf
         elif c.agg == "concat":
             terms["agg"], weight["agg"] = bce(self.h_cat(out.U[c.deepest]), y, some), 1.0

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MODALITY_COLORS', 'LABEL_COLORS', 'SHADES', 'modality_color', 'modality_name', 'label_color', 'use_style', 'Table',
            'table', 'Shown', 'show', 'relevance_matrix', 'relevance', 'relevance_samples', 'planted_hits', 'planted',
-           'neighbour_purity', 'latent_points', 'latent_map', 'attention_words', 'history']
+           'neighbour_purity', 'latent_points', 'latent_map', 'attention_words', 'history', 'architecture']
 
 # %% ../nbs/24_inside.ipynb #3e26a6b8
 import base64, html, io, re, sys, zlib
@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from .core import CaratError
 
-# %% ../nbs/24_inside.ipynb #2dda1925
+# %% ../nbs/24_inside.ipynb #e22bb809
 MODALITY_COLORS = {"t": "#0072B2", "v": "#D55E00", "a": "#009E73"}  # Okabe and Ito: blue, vermilion, bluish green
 LABEL_COLORS = {                                                    # Paul Tol, "bright"
     "happy": "#CCBB44", "sad": "#4477AA", "anger": "#EE6677",
@@ -85,7 +85,7 @@ def use_style() -> None:
 if "carat" not in mpl.colormaps:
     mpl.colormaps.register(SHADES)
 
-# %% ../nbs/24_inside.ipynb #be93eb59
+# %% ../nbs/24_inside.ipynb #76479ec9
 def _cell(v) -> str:
     "A value as a table shows it."
     if v is None: return "–"
@@ -155,7 +155,7 @@ def table(
             raise CaratError(f"table: row {i} has {len(r)} cells, the header {len(header)}: {r}")
     return Table(rows, header, caption)
 
-# %% ../nbs/24_inside.ipynb #e079a29a
+# %% ../nbs/24_inside.ipynb #461347a2
 class Shown:
     "A figure with its alternative text; a notebook shows it in the colours of the page, light or dark."
 
@@ -209,7 +209,7 @@ def show(
     if pyplot is not None: pyplot.close(fig)
     return Shown(fig, " ".join(alt.split()))
 
-# %% ../nbs/24_inside.ipynb #fa1c7687
+# %% ../nbs/24_inside.ipynb #95370fe8
 def _array(x, dtype=None) -> np.ndarray:
     "A NumPy array of a tensor, an array or a list."
     if hasattr(x, "detach"): x = x.detach().cpu().numpy()
@@ -254,7 +254,7 @@ def _modality_ticks(ax, modalities, axis="x") -> None:
 def _check(name: str, array: np.ndarray, shape: tuple) -> None:
     if array.shape != shape: raise CaratError(f"{name} has shape {array.shape}, expected {shape}")
 
-# %% ../nbs/24_inside.ipynb #ae9380fe
+# %% ../nbs/24_inside.ipynb #228bde7d
 def relevance_matrix(
     leaned,  # (N, C) int: index of the modality that each label leaned on, -1 for none
     y,  # (N, C) 0/1, or None to count all samples
@@ -270,7 +270,7 @@ def relevance_matrix(
 
 
 def relevance(
-    leaned,  # (N, C) int: index of the modality that each label leaned on, -1 for none
+    leaned,  # (N, C) int: index of the modality that each label leaned on, -1 for none; or a dict title -> such an array: a panel each
     y,  # (N, C) 0/1
     labels,  # C names
     modalities,  # M names
@@ -279,21 +279,20 @@ def relevance(
 ) -> Figure:
     "Figure 4a: the share of samples in which each label leaned on each modality."
     labels, modalities = list(labels), list(modalities)
-    shares = relevance_matrix(leaned, y if positive else None, len(modalities))
-    panels = [("the modality the pool took", shares)]
+    leaned = leaned if isinstance(leaned, dict) else {"the pool took": leaned}
+    panels = [(title, relevance_matrix(v, y if positive else None, len(modalities))) for title, v in leaned.items()]
     if truth is not None:
         truth = _array(truth, float); _check("truth", truth, (len(labels), len(modalities)))
-        panels.append(("the modality that was planted", truth / truth.sum(1, keepdims=True)))
-    fig = _figure(3.7 * len(panels) - .3 * (len(panels) > 1), .55 + .36 * len(labels))
+        panels.append(("planted", truth / truth.sum(1, keepdims=True)))
+    fig = _figure(min(7, 1.3 + 2.3 * len(panels)), .62 + .34 * len(labels))
     axes = fig.subplots(1, len(panels), squeeze=False)[0]
     n = (_array(y) > 0).sum(0) if positive else np.full(len(labels), len(_array(y)))
     for k, (ax, (title, values)) in enumerate(zip(axes, panels)):
         colors = [[None if np.isnan(v) else SHADES(float(v)) for v in row] for row in values]
-        text = [["" if np.isnan(v) else f"{v:.2f}" for v in row] for row in values]
-        _tiles(ax, colors, text)
-        _modality_ticks(ax, modalities); ax.xaxis.tick_top()
+        _tiles(ax, colors, [["" if np.isnan(v) else f"{v:.2f}" for v in row] for row in values])
+        ax.xaxis.tick_top(); _modality_ticks(ax, modalities)
         ax.set_yticks(range(len(labels)), [f"{c}  ({i:,})" for c, i in zip(labels, n)] if k == 0 else [""] * len(labels))
-        if len(panels) > 1: ax.set_title(title, fontsize=9.5)
+        if len(panels) > 1: ax.set_title(title, fontsize=9.5, loc="center")
         if k == 0: ax.set_ylabel("label (samples that show it)" if positive else "label (samples)")
     return fig
 
@@ -325,7 +324,7 @@ def relevance_samples(
     fig.legend(handles=handles, loc="outside upper right", ncols=len(handles), handlelength=1, handleheight=1, columnspacing=1.4)
     return fig
 
-# %% ../nbs/24_inside.ipynb #5f171132
+# %% ../nbs/24_inside.ipynb #792082e2
 def planted_hits(
     leaned,  # (N, C) int: index of the modality that each label leaned on, -1 for none
     y,  # (N, C) 0/1
@@ -378,7 +377,7 @@ def planted(
     fig.legend(loc="outside upper right", ncols=2)
     return fig
 
-# %% ../nbs/24_inside.ipynb #ef49a005
+# %% ../nbs/24_inside.ipynb #508b5a92
 def _shades(color, n: int) -> list:
     "n shades of a colour, from light to dark, all of them visible on white and on black."
     base, white, dark = np.array(to_rgb(color)), np.ones(3), np.array(to_rgb("#15202b"))
@@ -464,19 +463,22 @@ def latent_map(
         if t.get_text() in names: t.set_color(names[t.get_text()]); t.set_fontweight("bold")
     return fig
 
-# %% ../nbs/24_inside.ipynb #d48a8e08
+# %% ../nbs/24_inside.ipynb #1b102e04
 def attention_words(
     alpha,  # (T, C) label attention over the steps of one modality (Eq. 1)
     words,  # T words, or None to number the steps
     labels,  # C names
     y=None,  # (C,) 0/1: true labels are marked
     scores=None,  # (C,) predicted scores, printed beside the labels
+    marked=None,  # (T, C) bool: tiles to frame, such as the steps where an emotion was planted
     per_row: int = 24,  # words in a row before the strip is broken
 ) -> Figure:
     "Label attention along an utterance: a row a label, a column a word; a tile is as strong as its share of the row."
+    from matplotlib.patches import Rectangle
     alpha = _array(alpha, float)
     T, C = alpha.shape
-    words = [str(i + 1) for i in range(T)] if words is None else list(words)
+    named = words is not None
+    words = list(words) if named else [str(i + 1) for i in range(T)]
     if len(words) != T: raise CaratError(f"attention_words: {len(words)} words for {T} steps")
     top = max(alpha.max(), 3 / T)  # even attention, 1/T, stays pale
     columns = min(T, per_row); strips = -(-T // columns)
@@ -486,8 +488,12 @@ def attention_words(
         part = range(k * columns, min((k + 1) * columns, T))
         colors = [[(*to_rgb(label_color(labels[c])), .06 + .94 * min(alpha[i, c] / top, 1)) for i in part] for c in range(C)]
         _tiles(ax, colors, gap=.03, radius=0)
+        if marked is not None:
+            for c, j in np.argwhere(_array(marked).astype(bool)[part.start:part.stop].T):
+                ax.add_patch(Rectangle((j - .47, c - .47), .94, .94, fill=False, edgecolor=_INK, linewidth=1.3))
         ax.set_xlim(-.5, columns - .5); ax.xaxis.tick_top()
-        ax.set_xticks(range(len(part)), [words[i] for i in part], rotation=48 if words[0] != "1" else 0, ha="left" if words[0] != "1" else "center", fontsize=8)
+        ax.set_xticks(range(len(part)), [words[i] for i in part], rotation=48 if named else 0, ha="left" if named else "center", fontsize=8)
+        if not named: ax.set_title("step", fontsize=8.5)
         names = [f"{labels[c]}" + ("" if scores is None else f"  {float(scores[c]):.2f}") for c in range(C)]
         ax.set_yticks(range(C), names)
         if y is not None:
@@ -495,7 +501,7 @@ def attention_words(
                 tick.set_fontweight("bold" if true > 0 else "normal"); tick.set_alpha(1 if true > 0 else .65)
     return fig
 
-# %% ../nbs/24_inside.ipynb #f8644b8a
+# %% ../nbs/24_inside.ipynb #2833a5d9
 def _end_labels(ax, x, ys: dict, colors: dict, gap: float = .062) -> None:
     "Write each line's name at its end, moved apart where two would meet."
     to_axes = ax.transAxes.inverted()
@@ -551,4 +557,85 @@ def history(
         ax.margins(x=.03)
         fig.draw_without_rendering()
         _end_labels(ax, epochs[-1], ends, colors)
+    return fig
+
+# %% ../nbs/24_inside.ipynb #d9d8dcce
+def architecture(
+    labels: int = 6,  # C, drawn as tiles
+    modalities=("t", "v", "a"),  # names, in order
+    layers=(6, 4, 4),  # Transformer layers of each
+) -> Figure:
+    "CARAT in one picture, as the book computes it: what flows where, which equation does it, and where the losses act."
+    from matplotlib.patches import FancyBboxPatch, Rectangle
+    fig = Figure(figsize=(7.4, 4.55), layout="none")
+    ax = fig.add_axes((0, 0, 1, 1)); ax.set_xlim(0, 148); ax.set_ylim(0, 91); ax.axis("off")
+    rows = np.linspace(71, 49, len(modalities)) if len(modalities) > 1 else np.array([60.])
+    tall = min(7.5, .72 * abs(rows[0] - rows[1])) if len(rows) > 1 else 7.5
+    grey = (.5, .5, .5, .13)
+
+    def box(x, y, w, h, text, fill=grey, edge=_SOFT, size=7.2, **how):
+        ax.add_patch(FancyBboxPatch((x + .8, y - h / 2 + .8), w - 1.6, h - 1.6, boxstyle="round,pad=.8", facecolor=fill, edgecolor=edge, linewidth=.8))
+        ax.text(x + w / 2, y, text, ha="center", va="center", fontsize=size, linespacing=1.15, **how)
+
+    def arrow(x0, y0, x1, y1, bend=None, color=_SOFT):
+        ax.annotate("", (x1, y1), (x0, y0), arrowprops=dict(arrowstyle="-|>", color=color, lw=.9, mutation_scale=7, shrinkA=0, shrinkB=0, connectionstyle=bend or "arc3"))
+
+    def tiles(x, w, name, top=True):
+        for y, m in zip(rows, modalities):
+            for j, shade in enumerate(_shades(modality_color(m), labels)):
+                ax.add_patch(Rectangle((x + j * w / labels, y - tall * .36), .84 * w / labels, tall * .72, facecolor=shade, linewidth=0))
+        ax.text(x + w / 2, rows[0] + tall * .36 + 2.2, name, ha="center", va="bottom", fontsize=8.5)
+
+    def each(x, w, text, nested=None):
+        for i, (y, m) in enumerate(zip(rows, modalities)):
+            box(x, y, w, tall, text(i, m), (*to_rgb(modality_color(m)), .16), modality_color(m))
+
+    def between(x0, x1):
+        for y in rows: arrow(x0, y, x1, y)
+
+    def loss(x, y, w, text):
+        ax.add_patch(FancyBboxPatch((x + 1.2, y - 1.3), w - 2.4, 2.6, boxstyle="round,pad=1.2", facecolor="none", edgecolor="#CC3311", linewidth=.9, linestyle=(0, (3, 2))))
+        ax.text(x + w / 2, y - .1, text, ha="center", va="center", fontsize=7.2, color="#CC3311")
+
+    def stage(x0, x1, y, text):
+        ax.plot([x0, x1], [y, y], color=_SOFT, lw=.8, alpha=.7); ax.text(x0, y + .9, text, fontsize=8, fontweight="bold", ha="left", va="bottom")
+
+    stage(2, 66, 85.5, "1  features of each label")
+    stage(70, 146, 85.5, "2  reconstruction, with contrast")
+    for y, m in zip(rows, modalities): box(2, y, 12, tall, modality_name(m), modality_color(m), modality_color(m), 7.6, color="#ffffff", fontweight="bold")
+    between(14.5, 18)
+    each(18.5, 17, lambda i, m: f"Transformer\n{layers[i]} layers"); between(36, 39.5)
+    each(40, 14, lambda i, m: "label\nattention"); between(54.5, 57)
+    ax.text(47, rows[-1] - tall / 2 - 2.6, "Eq. 1", ha="center", fontsize=6.8, alpha=.8)
+    tiles(57.5, 8.5, "$U_o$"); between(66.5, 69.5)
+    each(70, 7, lambda i, m: "En"); between(77.5, 79.5)
+    tiles(80, 7, "$Z_o$"); between(87.5, 89.5)
+    each(90, 7, lambda i, m: "De"); between(97.5, 99.5)
+    tiles(100, 7, r"$\tilde U_o, \tilde D$")
+    network, low, high = 12, rows[-1] - tall / 2, rows[0] + tall / 2
+    for x in (110.5, 127.5): box(x, (low + high) / 2, 6.5, high - low, "$f$")
+    between(107.5, 110); between(117.3, 119)
+    tiles(119.3, 6, r"$U_\alpha$"); between(125.6, 127.3); between(134.2, 136)
+    tiles(136.5, 8.5, r"$U_\beta$")
+    ax.text(113.8, low - 2.6, "Eq. 2", ha="center", fontsize=6.8, alpha=.8); ax.text(130.8, low - 2.6, "Eq. 2", ha="center", fontsize=6.8, alpha=.8)
+
+    for x in (61.7, 103.5, 122.3): ax.plot([x, x], [rows[0] + tall * .36 + 5.8, 82.4], color="#CC3311", lw=.8, ls=(0, (3, 2)))
+    ax.plot([61.7, 122.3], [82.4, 82.4], color="#CC3311", lw=.8, ls=(0, (3, 2)))
+    ax.text(92, 81.7, r"$\mathcal{L}_{rec}$  Eq. 3", fontsize=7.2, color="#CC3311", va="top", ha="center")
+
+    under = rows[-1] - tall * .5
+    box(36, 26, 18, 9, "queue of earlier\nembeddings"); loss(59, 26, 21, r"$\mathcal{L}_{scl}$  Eq. 6, 7"); box(83.5, 26, 17, 9, "prototypes $\\mu$\nEq. 8")
+    ax.text(69.5, 20.2, r"of $Z_o$, $Z_\alpha$ and $Z_\beta$", fontsize=6.8, ha="center", va="center", alpha=.8)
+    arrow(54.4, 26, 58.6, 26)
+    ax.plot([81.5, 81.5, 70], [under, 36, 36], color=_SOFT, lw=.9); arrow(69.5, 36, 69.5, 28.6); arrow(71, 36, 45, 30.9, "angle,angleA=180,angleB=90,rad=3")
+    arrow(85.5, under, 89.5, 30.9)
+    arrow(95, 30.9, 94, under - .6); ax.text(96, 36.5, "$D$\nEq. 9, 10", fontsize=7, ha="left", va="center")
+
+    stage(106, 146, 37.5, "3  scores")
+    box(106, 27, 19, 9, "$h_m$, max pool\nEq. 4"); box(127, 27, 19, 9, "shuffle, $h_c$\nEq. 11 to 14")
+    arrow(140.7, under + 1, 140.7, 31.9); arrow(139, 34.6, 115.5, 31.9, "angle,angleA=180,angleB=90,rad=3"); ax.plot([139, 140.7], [34.6, 34.6], color=_SOFT, lw=.9)
+    loss(103, 15.5, 17.6, r"$\mathcal{L}^{lsr}_{cls}$  Eq. 5"); loss(130, 15.5, 17.6, r"$\mathcal{L}^{agg}_{cls}$  Eq. 14")
+    arrow(111.5, 22.4, 111.5, 18.6, color="#CC3311"); arrow(139.5, 22.4, 139.5, 18.6, color="#CC3311")
+    box(112, 5, 28, 7.5, r"$\hat y$: mean of both, Eq. 16", (*to_rgb("#808080"), .28))
+    arrow(122.5, 22.4, 124.5, 9.2); arrow(129, 22.4, 127, 9.2)
     return fig

@@ -30,7 +30,7 @@ _CHUNK = 128 << 10                                  # bytes of one HDF5 chunk
 _BLOCK = 64 << 20                                   # bytes of values that a streaming reader holds
 _STRING = np.dtype("S")                             # UTF-8, as long as the longest
 
-# %% ../nbs/02_store.ipynb #8b8b7230
+# %% ../nbs/02_store.ipynb #d627451c
 def _some(names, n: int = 5) -> str:
     "The first names of many, for a message."
     names = [str(v) for v in names]
@@ -43,6 +43,7 @@ def _clear(doing: str, then: str):
     except CaratError: raise
     except Exception as e:
         why = str(e).strip().strip("'\"").replace("\n", " ") or type(e).__name__
+        if "filter returned failure" in why or "Fletcher32" in why: why = "a checksum does not match what is there"
         raise CaratError(f"{doing}: {why}. {then}") from e
 
 def _row_error(where: str, modality: str, split: str, id: str, step: int, column: int, value) -> CaratError:
@@ -338,7 +339,7 @@ def _sorted_read(data,                 # (rows, d) HDF5 data set
         i = j
     return values, starts
 
-# %% ../nbs/02_store.ipynb #df90b130
+# %% ../nbs/02_store.ipynb #b8bcea20
 class Split:
     "One split of a store: its labels and lengths in memory (NumPy arrays), its features when they are asked for. Made by `store[name]`."
     def __init__(self, store: "Store", name: str):
@@ -382,8 +383,8 @@ class Split:
         self.y = (self.intensity > 0).astype(np.float32)                                       # (N, C)
 
     @contextmanager
-    def _reading(self):
-        with _clear(f"cannot read {self.where}", "The file is damaged: write it again."): yield
+    def _reading(self, what: str = ""):
+        with _clear(f"cannot read {what}{self.where}", "The file is damaged: write it again."): yield
 
     def __len__(self) -> int: return len(self.id)
 
@@ -440,11 +441,12 @@ class Split:
         "The whole split on a device: {modality: (values with a last row of zeros, offsets)} and labels."
         if device not in self._whole:
             whole, rows = {}, np.arange(len(self))
-            with self.store._open() as f, self._reading():
+            with self.store._open() as f:
                 for m, o in self._offsets.items():
-                    data = f[self.name][f"{m}/values"]
-                    v = np.zeros((len(data) + 1, data.shape[1]), data.dtype)
-                    if len(data): data.read_direct(v, dest_sel=np.s_[:len(data)])
+                    with self._reading(f"modality '{m}' of "):
+                        data = f[self.name][f"{m}/values"]
+                        v = np.zeros((len(data) + 1, data.shape[1]), data.dtype)
+                        if len(data): data.read_direct(v, dest_sel=np.s_[:len(data)])
                     self._check(m, v, rows, o[:-1], np.diff(o))
                     whole[m] = torch.from_numpy(v).to(device), torch.from_numpy(o).to(device)
             self._whole[device] = whole, torch.from_numpy(self.y).to(device)
@@ -456,7 +458,7 @@ class Split:
         for m, o in self._offsets.items():
             lengths = o[rows + 1] - o[rows]
             if max_steps: lengths = np.minimum(lengths, max_steps)
-            values, starts = _sorted_read(f[self.name][f"{m}/values"], o[rows], lengths)
+            with self._reading(f"modality '{m}' of "): values, starts = _sorted_read(f[self.name][f"{m}/values"], o[rows], lengths)
             self._check(m, values, rows, starts, lengths)
             block[m] = tuple(torch.from_numpy(v).to(device) for v in (values, starts, lengths))
         return block
@@ -490,8 +492,7 @@ class Split:
         rows, device = self._rows(indices), _device(device)
         T = self._steps(rows, max_steps, pad_to)
         if device in self._whole: return self._from_whole(rows, torch.from_numpy(rows).to(device), T, max_steps, device)
-        with self.store._open() as f, self._reading():
-            block = self._read(f, rows, max_steps, device)
+        with self.store._open() as f: block = self._read(f, rows, max_steps, device)
         return self._from_block(block, rows, slice(0, len(rows)), T, device)
 
     def _from_whole(self, rows, index, T, max_steps, device) -> Batch:
@@ -551,7 +552,7 @@ class Split:
                 j, held = i + 1, int(size[parts[i]].sum())
                 while j < len(parts) and (held := held + int(size[parts[j]].sum())) <= _BLOCK: j += 1
                 rows = np.concatenate(parts[i:j])
-                with self._reading(): block = self._read(f, rows, max_steps, device)
+                block = self._read(f, rows, max_steps, device)
                 at = 0
                 for part in parts[i:j]:
                     yield self._from_block(block, rows, slice(at, at + len(part)), self._steps(part, max_steps, pad_to), device)
@@ -623,7 +624,7 @@ class Store:
         if split not in self._splits: self._splits[split] = Split(self, split)
         return self._splits[split]
 
-# %% ../nbs/02_store.ipynb #bbe6b932
+# %% ../nbs/02_store.ipynb #16c3fe2b
 def check_store(path: str | Path,           # a store
                 splits: Sequence[str] = (), # splits that must be there, e.g. ("train", "valid")
                 progress: bool = False,     # show a bar
@@ -637,12 +638,11 @@ def check_store(path: str | Path,           # a store
             samples=len(s), positives={c: int(v) for c, v in zip(store.labels, s.y.sum(0))},
             present={m: int(v) for m, v in zip(store.modalities, s.present.sum(0))},
             steps={m: (float(L[L > 0].mean()) if (L > 0).any() else 0.0, int(L.max(initial=0))) for m, L in s.lengths.items()})
-        with store._open() as f, s._reading():
+        with store._open() as f:
             for m, o in s._offsets.items():
-                data = f[name][f"{m}/values"]
-                size = max(1, _BLOCK // s._bytes[m])
+                data, size = f[name][f"{m}/values"], max(1, _BLOCK // s._bytes[m])
                 for i in tqdm(range(0, len(data), size), desc=f"{name} {m}", disable=not progress, leave=False):
-                    part = data[i:i + size]
+                    with s._reading(f"modality '{m}' of "): part = data[i:i + size]
                     if bad := _first_nonfinite(part):
                         row = int(np.searchsorted(o, i + bad[0], side="right")) - 1
                         raise _row_error(str(store.path), m, name, s.id[row], i + bad[0] - int(o[row]), bad[1], part[bad])

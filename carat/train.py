@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MODELS', 'RUN_FILES', 'TrainConfig', 'lr_scale', 'make_optimizer', 'set_rates', 'model_classes', 'make_model',
-           'check_match', 'predict_split', 'train_epoch', 'Run', 'fit', 'load_run', 'evaluate', 'Predictions',
-           'predict', 'record_result']
+           'check_match', 'predict_split', 'train_epoch', 'Run', 'check_free', 'fit', 'load_run', 'evaluate',
+           'Predictions', 'predict', 'record_result']
 
 # %% ../nbs/21_training.ipynb #2f0624cb
 import csv
@@ -281,7 +281,7 @@ class Run:
         "The threshold that predictions use."
         return self.metrics["threshold"]
 
-# %% ../nbs/21_training.ipynb #c18f97e0
+# %% ../nbs/21_training.ipynb #864ac019
 RUN_FILES = ("config.json", "history.jsonl", "best.safetensors", "metrics.json")  # metrics.json is written last
 
 
@@ -302,12 +302,22 @@ def _write(path, data):
 def _json(x, **how): return json.dumps(x, allow_nan=False, **how) + "\n"
 
 
+def check_free(
+    out,             # the folder of a run to come
+    overwrite: bool, # whether an older run in it may be replaced
+):
+    "Raise `CaratError` where a run folder cannot be made because something is there."
+    out = Path(out)
+    if out.exists() and not out.is_dir(): raise CaratError(f"{out} is a file: name a folder for the run")
+    if out.is_dir() and any(out.iterdir()) and not overwrite:
+        raise CaratError(f"{out} exists and is not empty: name another folder, or overwrite it (--overwrite)")
+
+
 def _open_run(out, overwrite):
     "An empty run folder, or `CaratError`; of an old run only the files of a run are removed."
     out = Path(out)
-    if out.exists() and not out.is_dir(): raise CaratError(f"{out} is a file: name a folder for the run")
-    if out.is_dir() and any(out.iterdir()):
-        if not overwrite: raise CaratError(f"{out} exists and is not empty: name another folder, or overwrite it (--overwrite)")
+    check_free(out, overwrite)
+    if out.is_dir():
         for old in [out / "metrics.json", *(out / name for name in RUN_FILES), *(out / "tensorboard").glob("events.*")]: old.unlink(missing_ok=True)
     try: out.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise CaratError(f"{out} cannot be made: {e.strerror}") from None

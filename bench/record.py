@@ -1,0 +1,50 @@
+"""Train and record a run that chapters 22 and 24 show.
+
+    python bench/record.py STORE results/NAME.json [--modalities t v a] [any option of `carat train`]
+
+trains as `carat train` does (same options, same run folder, under runs/), then adds what the chapters need: metrics of the test split where the
+store has one, and on a synthetic twin the share of planted modalities that the max pooling picks, and the oracle's metrics. The test split chooses nothing.
+"""
+import argparse
+import sys
+from pathlib import Path
+
+from carat.cli import main as carat
+from carat.metrics import choose_threshold, multilabel_metrics, trivial_predictors
+from carat.plots import planted_hits
+from carat.store import Store
+from carat.synthetic import oracle
+from carat.train import evaluate, load_run, predict, record_result
+
+
+def planted(run, store, split):
+    "Share of (sample, true label) pairs whose label leaned on a modality that carries it, and chance."
+    names = list(store.modalities)
+    p, part = predict(run, store, split), store[split]
+    used = [names.index(m) for m in p.modalities]
+    hits = planted_hits(p.leaned, part.y, part.extra("planted")[:, :, used], part.present[:, used])["all"]
+    return {k: hits[k] for k in ("pairs", "hit", "chance", "constant")}
+
+
+def best_possible(store):
+    "The oracle's metrics on test, its threshold chosen on valid."
+    threshold = choose_threshold(store["valid"].y, oracle(store["valid"]).scores)
+    return multilabel_metrics(store["test"].y, oracle(store["test"]).scores, threshold, store.labels)
+
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("store", type=Path)
+parser.add_argument("result", type=Path)
+parser.add_argument("--title", default="", help="what tables call the run")
+parser.add_argument("--skip-training", action="store_true", help="record the finished run of that name")
+args, options = parser.parse_known_args()
+
+folder = Path("runs") / args.result.stem
+if not args.skip_training and (status := carat(["train", str(args.store), "--out", str(folder), *options])): sys.exit(status)
+run, store, more = load_run(folder), Store(args.store), {}
+if args.title: more["title"] = args.title
+if "test" in store.splits:
+    more["test"] = evaluate(run, store, "test")
+    more["trivial_test"] = trivial_predictors(store["train"].y, store["test"].y, store.labels)
+    if store.attrs.get("synthetic"): more |= dict(planted=planted(run, store, "test"), oracle=best_possible(store))
+print(record_result(run, args.result, **more))
