@@ -68,6 +68,8 @@ def for_readers(nb, executed=None, number=None):
             if text := output.get("data", {}).pop("text/myst", None):
                 cells.append(nbformat.v4.new_markdown_cell(text))
                 output.data = {}
+            if html := output.get("data", {}).get("text/html"): # links of tables lead to pages
+                output.data["text/html"] = re.sub(r'(href="\w+)\.ipynb', r"\1.html", html)
         if "outputs" in cell: cell.outputs = [o for o in cell.outputs if o.get("data") != {}]
     nb.cells = cells
     return nb

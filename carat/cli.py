@@ -19,7 +19,7 @@ from tyro.conf import Positional, arg
 
 # torch, h5py and the rest of carat are imported where they are used: `carat --help` answers at once
 
-# %% ../nbs/26_command_line.ipynb #4d15fb43
+# %% ../nbs/26_command_line.ipynb #c10d71e1
 def _real(
     folder: Positional[Path],
     out: Path,
@@ -69,6 +69,7 @@ def _twin(
     out: Path,
     size: int = 22856,
     seed: int = 0,
+    strength: float = 5.0,
     missing: float = 0.0,
     overwrite: bool = False,
 ):
@@ -78,11 +79,12 @@ def _twin(
         out: The store to write.
         size: Number of utterances in all three splits.
         seed: Fixes every number of it.
+        strength: How clearly an emotion shows; 8 is easy, 3 is hard.
         missing: Share of (utterance, modality) pairs that are left out.
         overwrite: Replace the store where it exists.
     """
-    from carat.synthetic import write_twin
-    _made(write_twin(out, size=size, seed=seed, missing=missing, overwrite=overwrite))
+    from carat.synthetic import World, write_twin
+    _made(write_twin(out, size=size, seed=seed, world=World(strength=strength), missing=missing, overwrite=overwrite))
 
 
 def _made(path):
@@ -136,31 +138,31 @@ def model_options(
                for f in dataclasses.fields(config) if f.name not in ("modalities", "labels") for default in [getattr(config, f.name)]]
     return dataclasses.make_dataclass("Model", options, frozen=True)
 
-# %% ../nbs/26_command_line.ipynb #0900fa51
+# %% ../nbs/26_command_line.ipynb #27548021
 def _train_command(argv):
     "The train command with the options of the model and the preset that argv asks for."
-    from carat.train import MODELS, TrainConfig, check_free, fit, make_model, model_classes
+    from carat.train import MODELS, TrainConfig, check_free, fit, make_model, model_classes, preset_of
     def early(flag, default):
         for i, a in enumerate(argv):
             if a == flag and i + 1 < len(argv): return argv[i + 1]
             if a.startswith(flag + "="): return a[len(flag) + 1:]
         return default
-    kind, preset = early("--kind", "carat"), early("--preset", "paper")
+    kind, preset = early("--kind", "carat"), early("--preset", None)
     config_class = model_classes(kind)[1]
-    presets = ("paper", "reference")
-    reference = preset == "reference" and hasattr(config_class, "reference")
-    base = config_class.reference() if reference else config_class()
+    presets = ("recommended", "paper", "reference")
+    known = preset if preset in presets and (preset == "paper" or hasattr(config_class, preset)) else None # a wrong one is refused below, with the rest of the line
+    base, train_base = preset_of(config_class, known), preset_of(TrainConfig, known)
     Options = model_options(base)
 
     def train(
         store: Positional[Path],
         out: Path,
         kind: Literal[tuple(MODELS)] = "carat",
-        preset: Literal[presets] = "paper",
+        preset: Literal[presets] | None = None,
         modalities: tuple[str, ...] = (),
         overwrite: bool = False,
         quiet: bool = False,
-        training: Annotated[TrainConfig, arg(name="")] = TrainConfig.reference() if reference else TrainConfig(),
+        training: Annotated[TrainConfig, arg(name="")] = train_base,
         model: Options = Options(),
     ):
         """Train a model on a store; write the run folder.
@@ -169,7 +171,7 @@ def _train_command(argv):
             store: The store, with a train and a valid split.
             out: The run folder to make.
             kind: Which model.
-            preset: paper: as the paper says. reference: as the published code does.
+            preset: recommended (the default): what the book trains with. paper: as printed. reference: as the published code does.
             modalities: Use these modalities only, in this order.
             overwrite: Replace an older run in that folder.
             quiet: No progress bar, no table.

@@ -559,7 +559,7 @@ def history(
         _end_labels(ax, epochs[-1], ends, colors)
     return fig
 
-# %% ../nbs/24_inside.ipynb #d9d8dcce
+# %% ../nbs/24_inside.ipynb #99135db6
 def architecture(
     labels: int = 6,  # C, drawn as tiles
     modalities=("t", "v", "a"),  # names, in order
@@ -567,8 +567,8 @@ def architecture(
 ) -> Figure:
     "CARAT in one picture, as the book computes it: what flows where, which equation does it, and where the losses act."
     from matplotlib.patches import FancyBboxPatch, Rectangle
-    fig = Figure(figsize=(7.4, 4.55), layout="none")
-    ax = fig.add_axes((0, 0, 1, 1)); ax.set_xlim(0, 148); ax.set_ylim(0, 91); ax.axis("off")
+    fig = _figure(7.4, 4.55); ax = fig.subplots()
+    fig.get_layout_engine().set(w_pad=0, h_pad=0); ax.set_xlim(0, 148); ax.set_ylim(0, 91); ax.axis("off")
     rows = np.linspace(71, 49, len(modalities)) if len(modalities) > 1 else np.array([60.])
     tall = min(7.5, .72 * abs(rows[0] - rows[1])) if len(rows) > 1 else 7.5
     grey = (.5, .5, .5, .13)

@@ -109,9 +109,10 @@ def browser():
 def test_page_in_a_browser(browser, name):
     "No error, no request off the machine, mathematics typeset, nothing wider than the window, at two widths and in two themes."
     browser.errors.clear(), browser.requests.clear()
+    browser.size(1280)
+    browser.open(HTML/f"{name}.html")
     for width, theme in ((1280, "light"), (390, "dark")):
         browser.size(width)
-        browser.open(HTML/f"{name}.html")
         browser.theme(theme)
         wide = browser.ask("""[...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1)
             .filter(e => { for (let p = e; p; p = p.parentElement) { const s = getComputedStyle(p);
