@@ -1,29 +1,32 @@
 """Train and record a run that chapters 22 and 24 show.
 
-    python bench/record.py STORE results/NAME.json [--modalities t v a] [any option of `carat train`]
+    python bench/record.py STORE results/NAME.json [any option of `carat train`]
 
 trains as `carat train` does (same options, same run folder, under runs/), then adds what the chapters need: metrics of the test split where the
-store has one, and on a synthetic twin the share of planted modalities that the max pooling picks, and the oracle's metrics. The test split chooses nothing.
+store has one, and on a synthetic twin how often the max pooling picks a planted modality, and the oracle's metrics. The test split chooses nothing.
 """
 import argparse
 import sys
 from pathlib import Path
+
+import torch
 
 from carat.cli import main as carat
 from carat.metrics import choose_threshold, multilabel_metrics, trivial_predictors
 from carat.plots import planted_hits
 from carat.store import Store
 from carat.synthetic import oracle
-from carat.train import evaluate, load_run, predict, record_result
+from carat.train import evaluate, load_run, record_result
 
 
+@torch.no_grad()
 def planted(run, store, split):
-    "Share of (sample, true label) pairs whose label leaned on a modality that carries it, and chance."
-    names = list(store.modalities)
-    p, part = predict(run, store, split), store[split]
-    used = [names.index(m) for m in p.modalities]
-    hits = planted_hits(p.leaned, part.y, part.extra("planted")[:, :, used], part.present[:, used])["all"]
-    return {k: hits[k] for k in ("pairs", "hit", "chance", "constant")}
+    "For each level of the max pooling: the share of (sample, true label) pairs whose label leaned on a modality that carries it, and chance."
+    part, used, leaned = store[split], [list(store.modalities).index(m) for m in run.model.config.modalities], {}
+    for batch in part.batches(256, device=next(run.model.parameters()).device):
+        for level, winner in run.model(batch).leaned.items(): leaned.setdefault(level, []).append(winner.cpu())
+    hits = {level: planted_hits(torch.cat(v), part.y, part.extra("planted")[:, :, used], part.present[:, used])["all"] for level, v in leaned.items()}
+    return {level: {k: h[k] for k in ("pairs", "hit", "chance", "constant")} for level, h in hits.items()}
 
 
 def best_possible(store):

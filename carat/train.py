@@ -30,7 +30,7 @@ import carat
 from .core import CaratError, find_device
 from .metrics import choose, choose_threshold, multilabel_metrics, trivial_predictors
 
-# %% ../nbs/21_training.ipynb #cc0cce09
+# %% ../nbs/21_training.ipynb #75444075
 @dataclass
 class TrainConfig:
     "How a model is trained; the defaults are the paper's protocol. Raises `CaratError` on a value that cannot be."
@@ -72,7 +72,7 @@ class TrainConfig:
     @classmethod
     def recommended(cls, **changes) -> "TrainConfig":
         "What this book trains with: the paper's protocol with a larger learning rate (chosen on valid of real MOSEI)."
-        return cls(**{**dict(lr=3e-4), **changes})
+        return cls(**{**dict(lr=1e-4), **changes})
 
     def to_dict(self) -> dict: # plain values, fit for JSON
         "The configuration as a dictionary."

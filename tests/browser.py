@@ -38,10 +38,9 @@ class Browser:
         return self
 
     def __exit__(self, *_):
-        self.socket.close()
-        self.process.terminate()
+        self.process.kill()
         self.process.wait(20)
-        self.loop.close(all_fds=True)
+        self.loop.close()
         self.folder.cleanup()
 
     def wait(self, make, timeout=60): return self.loop.run_sync(make, timeout=timeout)

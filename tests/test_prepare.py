@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from test_store import swap
+
 from carat import store as module
 from carat.core import CaratError
 from carat.store import Store, check_store, prepare_arrays, prepare_real
@@ -91,14 +93,6 @@ def table(change):
         rows = change(rows) or rows
         with open(path, "w", newline="", encoding="utf-8") as f: csv.writer(f).writerows(rows)
     return go
-
-
-def swap(key, make):
-    def change(f):
-        v = make(f[key][:])
-        del f[key]
-        f[key] = v
-    return change
 
 
 @pytest.mark.parametrize("damage, words", [
