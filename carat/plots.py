@@ -85,7 +85,7 @@ def use_style() -> None:
 if "carat" not in mpl.colormaps:
     mpl.colormaps.register(SHADES)
 
-# %% ../nbs/24_inside.ipynb #76479ec9
+# %% ../nbs/24_inside.ipynb #26d678cc
 def _cell(v) -> str:
     "A value as a table shows it."
     if v is None: return "–"
@@ -105,8 +105,9 @@ def _is_number(v) -> bool:
 
 
 def _rich(s: str) -> str:
-    "HTML of a cell; `code`, **bold** and [links](target) as in markdown."
+    "HTML of a cell; `code`, **bold**, [links](target) and $mathematics$ as in markdown."
     s = html.escape(s, quote=True)
+    s = re.sub(r"\$([^$]+)\$", r'<span class="math notranslate nohighlight">\\(\1\\)</span>', s)
     s = re.sub(r"`([^`]+)`", r"<code>\1</code>", s)
     s = re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", s)
     return re.sub(r"\[([^\]]+)\]\(([^)\s]+)\)", r'<a href="\2">\1</a>', s)
