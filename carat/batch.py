@@ -13,7 +13,7 @@ import torch
 
 from .core import CaratError
 
-# %% ../nbs/01_batch.ipynb #42847b0e
+# %% ../nbs/01_batch.ipynb #749ccd0b
 @dataclass
 class Batch:
     "Features and masks by modality, labels and ids of B samples: the one thing that the model is fed."
@@ -21,6 +21,7 @@ class Batch:
     mask: dict[str, torch.Tensor]  # {modality: (B, T_m)} bool, True where a step exists; any pattern is legal
     y: torch.Tensor | None         # (B, C) labels, 0 or 1, or None where they are unknown
     id: list[str]                  # the B names of the samples
+    total: int | None = None       # samples of the whole batch, where several processes share it; else as many as here
 
     def __post_init__(self):
         if not self.x: raise CaratError("a batch needs at least one modality, and x is empty. Give x = {name: tensor (B, T, d)}.")
@@ -70,7 +71,7 @@ class Batch:
         real = lambda v: v.to(device=device, dtype=dtype, non_blocking=non_blocking)
         return Batch({m: real(v) for m, v in self.x.items()},
                      {m: v.to(device=device, non_blocking=non_blocking) for m, v in self.mask.items()},
-                     None if self.y is None else real(self.y), self.id)
+                     None if self.y is None else real(self.y), self.id, self.total)
 
     def select(self,
                modalities: Sequence[str]  # names to keep, in the order wanted
@@ -79,7 +80,7 @@ class Batch:
         if isinstance(modalities, str): modalities = (modalities,)
         lacking = [m for m in modalities if m not in self.x]
         if lacking: raise CaratError(f"this batch has no modality {lacking}; it has {list(self.x)}.")
-        return Batch({m: self.x[m] for m in modalities}, {m: self.mask[m] for m in modalities}, self.y, self.id)
+        return Batch({m: self.x[m] for m in modalities}, {m: self.mask[m] for m in modalities}, self.y, self.id, self.total)
 
 # %% ../nbs/01_batch.ipynb #fbf75076
 def collate(samples: Sequence[Mapping],     # each {"id": str, "y": (C,) or None, modality: (L, d_m) array or tensor, or None}

@@ -138,10 +138,10 @@ def model_options(
                for f in dataclasses.fields(config) if f.name not in ("modalities", "labels") for default in [getattr(config, f.name)]]
     return dataclasses.make_dataclass("Model", options, frozen=True)
 
-# %% ../nbs/26_command_line.ipynb #27548021
+# %% ../nbs/26_command_line.ipynb #9cadcce4
 def _train_command(argv):
     "The train command with the options of the model and the preset that argv asks for."
-    from carat.train import MODELS, TrainConfig, check_free, fit, make_model, model_classes, preset_of
+    from carat.train import MODELS, TrainConfig, model_classes, preset_of
     def early(flag, default):
         for i, a in enumerate(argv):
             if a == flag and i + 1 < len(argv): return argv[i + 1]
@@ -160,7 +160,10 @@ def _train_command(argv):
         kind: Literal[tuple(MODELS)] = "carat",
         preset: Literal[presets] | None = None,
         modalities: tuple[str, ...] = (),
+        seeds: tuple[int, ...] = (),
+        jobs: int | None = None,
         overwrite: bool = False,
+        resume: bool = False,
         quiet: bool = False,
         training: Annotated[TrainConfig, arg(name="")] = train_base,
         model: Options = Options(),
@@ -173,25 +176,84 @@ def _train_command(argv):
             kind: Which model.
             preset: recommended (the default): what the book trains with. paper: as printed. reference: as the published code does.
             modalities: Use these modalities only, in this order.
+            seeds: One run a seed, in OUT/seed-1, OUT/seed-2, ..., and their mean and spread in OUT/seeds.json.
+            jobs: With --seeds: runs at a time; 1 on a CPU and up to 5 on a GPU where not given.
             overwrite: Replace an older run in that folder.
+            resume: Go on with the run in that folder, which was stopped; of several seeds keep the finished ones. Give the same options again.
             quiet: No progress bar, no table.
             training: How it is trained.
             model: What it is.
         """
-        from carat.store import Store
-        data = Store(store)
-        check_free(out, overwrite)
+        from carat.distributed import join_ranks, leave_ranks, ranks
         changed = {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if getattr(model, f.name) != getattr(base, f.name)}
-        net = make_model(kind, data, seed=training.seed, preset=preset, modalities=modalities or None, **changed)
-        try: run = fit(net, data, training, out=out, progress=not quiet, overwrite=overwrite)
+        how = dict(store=store, kind=kind, preset=preset, modalities=modalities, changed=changed, training=training, overwrite=overwrite, resume=resume)
+        if seeds: return _train_seeds(out, seeds, jobs, quiet, how)
+        training = how["training"] = dataclasses.replace(training, device=join_ranks(training.device))
+        try: run = _one_run(out, not quiet, **how)
         except KeyboardInterrupt:
-            print(f"\ncarat: stopped. What {out} holds is whole, but the run is incomplete: train again with --overwrite", file=sys.stderr)
+            if ranks()[0] == 0:
+                on = "go on with the same command and --resume" if (Path(out) / "checkpoint.pt").exists() else "train again with --overwrite"
+                print(f"\ncarat: stopped. What {out} holds is whole, but the run is incomplete: {on}", file=sys.stderr)
             raise
-        if quiet: return
+        first = ranks()[0] == 0
+        leave_ranks()
+        if quiet or not first: return
         print(f"best epoch {run.metrics['best_epoch']} of {training.epochs}; valid:")
         _print_metrics({"this run": run.metrics["valid"], **run.metrics["trivial"]}, "this run")
         print(f"{out}: " + ", ".join(sorted(p.name for p in Path(out).iterdir())))
     return train
+
+
+def _one_run(out, progress, store, kind, preset, modalities, changed, training, overwrite, resume):
+    from carat.distributed import ranks
+    from carat.store import Store
+    from carat.train import check_free, fit, make_model
+    data = Store(store)
+    if not resume and ranks()[0] == 0: check_free(out, overwrite)
+    net = make_model(kind, data, seed=training.seed, preset=preset, modalities=modalities or None, **changed)
+    return fit(net, data, training, out=out, progress=progress, overwrite=overwrite, resume=resume)
+
+
+def _seed_run(out, seed, threads, how): # a run of its own process; what the summary needs of it
+    import torch
+    from carat.train import load_run
+    if threads: torch.set_num_threads(threads)
+    out, how = Path(out) / f"seed-{seed}", dict(how, training=dataclasses.replace(how["training"], seed=seed))
+    if how["resume"]:
+        if (out / "metrics.json").exists(): return seed, load_run(out, "cpu").metrics
+        if not (out / "checkpoint.pt").exists(): how.update(resume=False, overwrite=True) # stopped before its first checkpoint, or never begun
+    return seed, _one_run(out, False, **how).metrics
+
+
+def _train_seeds(out, seeds, jobs, quiet, how):
+    "One run a seed, several at a time; then their mean and spread."
+    import statistics
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+    from multiprocessing import get_context
+    import torch
+    from carat.core import CaratError, find_device
+    from carat.store import Store
+    from carat.train import _write, check_free
+    if len(set(seeds)) < len(seeds): raise CaratError(f"a seed is given twice: {' '.join(map(str, seeds))}")
+    if jobs is not None and jobs < 1: raise CaratError(f"jobs is {jobs}; give at least 1")
+    Store(how["store"])
+    if not how["resume"]:
+        for seed in seeds: check_free(Path(out) / f"seed-{seed}", how["overwrite"])
+    device = find_device(how["training"].device, say=not quiet)
+    jobs = min(jobs or (5 if device.type == "cuda" else 1), len(seeds))
+    threads, found = max(1, torch.get_num_threads() // jobs) if device.type == "cpu" else 0, {}
+    said = lambda seed, m: quiet or print(f"seed {seed}: best epoch {m['best_epoch']}, valid F1 {m['valid']['f1']:.4f}, {m['seconds']:.0f} s", flush=True)
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        for done in as_completed([pool.submit(_seed_run, out, seed, threads, how) for seed in seeds]):
+            seed, metrics = done.result()
+            found[seed] = metrics
+            said(seed, metrics)
+    keys = ("acc", "p", "r", "f1", "macro_f1", "map")
+    spread = {k: dict(mean=statistics.fmean(v), sd=statistics.stdev(v) if len(v) > 1 else 0.0) for k in keys for v in [[found[s]["valid"][k] for s in seeds]]}
+    _write(Path(out) / "seeds.json", json.dumps(dict(seeds=list(seeds), valid=spread, runs={s: dict(best_epoch=found[s]["best_epoch"], **{k: found[s]["valid"][k] for k in keys}) for s in seeds}), indent=1) + "\n")
+    if quiet: return
+    print(f"valid, {len(seeds)} seeds:")
+    _print_table(("", "Acc", "P", "R", "micro-F1", "macro-F1", "mAP"), [("mean", *(f"{v['mean']:.4f}" for v in spread.values())), ("sd", *(f"{v['sd']:.4f}" for v in spread.values()))])
 
 
 def _print_metrics(by_name, main):

@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['class_ids', 'supcon', 'Queue']
 
-# %% ../nbs/14_contrast.ipynb #5752aab4
+# %% ../nbs/14_contrast.ipynb #62119c67
 import math
 
 import torch
 from torch import nn
 
 from .core import CaratError
+from .distributed import ranks, share_sum
 
 # %% ../nbs/14_contrast.ipynb #f43ccf86
 def class_ids(
@@ -24,7 +25,7 @@ def class_ids(
     k = torch.where(y > 0, 0, C)[:, None]                                                # (B, 1, C)
     return m + k + torch.arange(C, device=y.device)                                      # (B, M, C)
 
-# %% ../nbs/14_contrast.ipynb #fac24abf
+# %% ../nbs/14_contrast.ipynb #54a7b6e6
 def _tiles(n: int, N: int, block: int, last: int):
     "Yield (i0, i1, j0, j1): tiles that hold every pair i < j with i < last once, squares on the diagonal first; none crosses row n."
     i0 = 0
@@ -33,6 +34,12 @@ def _tiles(n: int, N: int, block: int, last: int):
         yield i0, i1, i0, i1
         for j0 in range(i1, N, 2 * block): yield i0, i1, j0, min(j0 + 2 * block, N)
         i0 = i1
+
+
+def _share(tiles, shared: bool):
+    "This rank's share of the tiles; all of them where they are not shared."
+    rank, world = ranks() if shared else (0, 1)
+    return (t for k, t in enumerate(tiles) if k % world == rank)
 
 # %% ../nbs/14_contrast.ipynb #25a48c46
 def _log_sum(S: torch.Tensor, dim: int) -> torch.Tensor:
@@ -71,14 +78,14 @@ class _Pool:
         "Back among all N rows, zero for those left out."
         return x if self.keep is None else x.new_zeros(N, *x.shape[1:]).index_copy_(0, self.keep, x)
 
-# %% ../nbs/14_contrast.ipynb #8c4f9aa2
+# %% ../nbs/14_contrast.ipynb #44927ec2
 @torch.library.custom_op("carat::pool_lse", mutates_args=())
-def _pool_lse(E: torch.Tensor, on: torch.Tensor, n: int, tau: float, block: int, max_norm: float) -> torch.Tensor:
+def _pool_lse(E: torch.Tensor, on: torch.Tensor, n: int, tau: float, block: int, max_norm: float, shared: bool = False) -> torch.Tensor:
     "Log of the sum of exp(E_i . E_j / tau) over all other rows j, for every row i of the pool (N, d); 0 where there is none."
     pool = _Pool(E, on, n, tau, block, max_norm)
     one, N = pool.on.to(E.dtype), len(pool.E)
     lse = E.new_full((N,), -torch.inf if pool.wide else 0.0)
-    for i0, i1, j0, j1 in _tiles(pool.n, N, pool.block, N):
+    for i0, i1, j0, j1 in _share(_tiles(pool.n, N, pool.block, N), shared and not pool.wide):
         S, down, across = pool(i0, i1, j0, j1), lse[i0:i1], lse[j0:j1]
         if pool.wide:
             torch.logaddexp(down, _log_sum(S, 1), out=down)
@@ -87,18 +94,18 @@ def _pool_lse(E: torch.Tensor, on: torch.Tensor, n: int, tau: float, block: int,
             S.exp_()
             down.addmv_(S, one[j0:j1])
             if i0 != j0: across.addmv_(S.T, one[i0:i1])
-    if not pool.wide: lse.log_()
+    if not pool.wide: (share_sum(lse) if shared else lse).log_()
     return pool.put(torch.where(pool.on & (lse != -torch.inf), lse, 0), len(E))
 
 
 @torch.library.custom_op("carat::pool_lse_backward", mutates_args=())
-def _pool_lse_backward(g: torch.Tensor, lse: torch.Tensor, E: torch.Tensor, on: torch.Tensor, n: int, tau: float, block: int, max_norm: float) -> torch.Tensor:
+def _pool_lse_backward(g: torch.Tensor, lse: torch.Tensor, E: torch.Tensor, on: torch.Tensor, n: int, tau: float, block: int, max_norm: float, shared: bool = False) -> torch.Tensor:
     "Gradient of `(g * pool_lse).sum()` with respect to the first n rows of E; zero for the rest."
     pool = _Pool(E, on, n, tau, block, max_norm)
     E, n, N = pool.E, pool.n, len(pool.E)
     lse, g = pool.pick(lse), torch.where(pool.on, pool.pick(g), 0)
     grad, weight, room = torch.zeros_like(E), g * (-lse).exp(), torch.empty_like(pool.room)
-    for i0, i1, j0, j1 in _tiles(n, N, pool.block, n):
+    for i0, i1, j0, j1 in _share(_tiles(n, N, pool.block, n), shared):
         S = pool(i0, i1, j0, j1)
         W = room[:S.numel()].view(S.shape)                                               # d(g * lse).sum() / dS
         if pool.wide:
@@ -109,24 +116,24 @@ def _pool_lse_backward(g: torch.Tensor, lse: torch.Tensor, E: torch.Tensor, on: 
         grad[i0:i1].addmm_(W, E[j0:j1])
         j1 = min(j1, n)
         if i0 != j0 < j1: grad[j0:j1].addmm_(W[:, :j1 - j0].T, E[i0:i1])
-    return pool.put(grad.div_(tau), len(on))
+    return pool.put((share_sum(grad) if shared else grad).div_(tau), len(on))
 
 
 @_pool_lse.register_fake
-def _(E, on, n, tau, block, max_norm): return E.new_empty(len(E))
+def _(E, on, n, tau, block, max_norm, shared=False): return E.new_empty(len(E))
 
 @_pool_lse_backward.register_fake
-def _(g, lse, E, on, n, tau, block, max_norm): return torch.empty_like(E)
+def _(g, lse, E, on, n, tau, block, max_norm, shared=False): return torch.empty_like(E)
 
 def _remember(ctx, inputs, output):
     E, on, *ctx.rest = inputs
     ctx.save_for_backward(output, E, on)
 
-def _backward(ctx, g): return _pool_lse_backward(g, *ctx.saved_tensors, *ctx.rest), None, None, None, None, None
+def _backward(ctx, g): return _pool_lse_backward(g, *ctx.saved_tensors, *ctx.rest), *[None] * 6
 
 _pool_lse.register_autograd(_backward, setup_context=_remember)
 
-# %% ../nbs/14_contrast.ipynb #a023e6ce
+# %% ../nbs/14_contrast.ipynb #bd1bb818
 def supcon(
     e: torch.Tensor, # (n, d_z) rows of the batch, with gradient
     cls: torch.Tensor, # (n,) int64 their classes; a negative class matches nothing, not even itself
@@ -137,6 +144,7 @@ def supcon(
     tau: float = 0.07, # temperature, above 0
     reduction: str = "sum", # "sum": Eq. 7; "mean": that over the number of rows that exist (the published code)
     block: int | None = None, # rows of a tile; by default 512 on a CPU and 4,096 elsewhere
+    shared: bool = False, # every rank of a process group holds this same pool: they share out the work
     max_norm: float = math.inf, # a promise that no row is longer: saves time away from the CPU where its square / tau <= 70
 ) -> torch.Tensor: # scalar
     """Eq. 6 and 7: the supervised contrastive loss, every row of batch and queue an anchor, in memory linear in their number.
@@ -159,7 +167,7 @@ def supcon(
         on = torch.cat([valid, queue_valid])                                             # (N,)
         E = torch.cat([e.to(dtype), queue.detach().to(dtype)])                           # (N, d_z)
         E = torch.where(on[:, None], E, 0)
-        lse = _pool_lse(E, on, n, tau, block or 0, max_norm)                             # (N,)
+        lse = _pool_lse(E, on, n, tau, block or 0, max_norm, shared)                           # (N,)
 
         code = torch.cat([cls, queue_cls])
         member = on & (code >= 0)                                                        # (N,) rows that can have positives

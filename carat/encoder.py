@@ -102,7 +102,7 @@ def _attend_packed(qkv, plan, heads, dropout):
             out.append(_pack(_attend(padded, keys, heads, dropout).flatten(0, 1), slots))
     return torch.cat(out)
 
-# %% ../nbs/10_encoder.ipynb #f6a6edf7
+# %% ../nbs/10_encoder.ipynb #287916f3
 class Encoder(nn.Module):
     "Transformer extractor of one modality, BERT-style (post-norm); masked steps influence nothing and come out as zeros."
     def __init__(self,
@@ -124,7 +124,7 @@ class Encoder(nn.Module):
         self.position = nn.Embedding(max_steps, d)
         self.embed_norm = nn.LayerNorm(d, eps=1e-12)
         self.layers = nn.ModuleList(_Layer(d, ff) for _ in range(layers))
-        self.packed: bool | None = None # compute valid steps only; None: on the CPU
+        self.packed: bool | None = None # compute valid steps only; None: on the CPU, unless compiled
         self.groups = 8 # packed: samples of similar length that attend together
         self.apply(self._init)
 
@@ -145,7 +145,7 @@ class Encoder(nn.Module):
         self._check(x, mask)
         B, T = mask.shape
         dropout = self.dropout if self.training else 0.
-        if x.device.type == "cpu" if self.packed is None else self.packed:
+        if x.device.type == "cpu" and not torch.compiler.is_compiling() if self.packed is None else self.packed: # a compiled step has fixed shapes
             index, step, plan = _plan(mask, self.groups)
             h = self._embed(_pack(x.flatten(0, 1), index), self.position(step), dropout)        # (n, d)
             for layer in self.layers: h = layer(h, lambda qkv: _attend_packed(qkv, plan, self.heads, dropout), dropout)

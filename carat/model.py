@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TABLE_3', 'CaratConfig', 'Forward', 'Prediction', 'CARAT', 'ConcatHead']
 
-# %% ../nbs/17_carat.ipynb #1818b42a
+# %% ../nbs/17_carat.ipynb #8f482114
 from dataclasses import asdict, dataclass, field, fields, replace
 
 import torch
@@ -16,6 +16,7 @@ from .attention import LabelAttention
 from .batch import Batch
 from .contrast import Queue, class_ids, supcon
 from .core import CaratError
+from .distributed import agree, gather_rows
 from .encoder import Encoder
 from .pooling import ModalityHeads, bce, max_pool
 from .prototypes import Prototypes, hard_intrinsic, soft_intrinsic
@@ -172,7 +173,7 @@ class Prediction:
     scores: torch.Tensor # (B, C), in [0, 1]
     leaned: torch.Tensor # (B, C) int64, index of the modality that won on U_o, where a modality still speaks for itself; -1 where there is none
 
-# %% ../nbs/17_carat.ipynb #d8b8c770
+# %% ../nbs/17_carat.ipynb #5ba30a3b
 def _sigmoid(x): return torch.sigmoid(x.float() if x.dtype in (torch.bfloat16, torch.float16) else x)
 
 class CARAT(nn.Module):
@@ -206,19 +207,26 @@ class CARAT(nn.Module):
         hard: bool | None = None, # hard intrinsic vectors (Eq. 10) instead of soft ones (Eq. 9); by default when not training
     ) -> Forward:
         "From features to representations and scores: Figure 2 up to the losses."
-        c, present = self.config, self._check(batch)
-        here = present[:, :, None, None] # (B, M, 1, 1)
-        keep = lambda U: torch.where(here, U, U.new_zeros(()))
+        return self.fuse(*self.extract(batch), hard)
 
+    def extract(self, batch: Batch) -> tuple: # U_o (B, M, C, d), present (B, M), attention: modality -> (B, T, C)
+        "The left half of Figure 2: from features to label-specific representations. Here samples do not meet."
+        c, present = self.config, self._check(batch)
         U_o, attention = [], {}
         for m in c.modalities: # widths and lengths differ, so each modality has its own encoder
             H = self.encoders[m](batch.x[m], batch.mask[m]) # (B, T, d)
             u, attention[m] = self.attention[m](H, batch.mask[m]) # (B, C, d)
             U_o.append(u)
-        U = {"o": torch.stack(U_o, 1)} # (B, M, C, d)
+        return torch.stack(U_o, 1), present, attention
+
+    def fuse(self, U_o: torch.Tensor, present: torch.Tensor, attention: dict, hard: bool | None = None) -> Forward: # as `extract` gives them
+        "The right half: latent space, two reconstructions, heads."
+        c, U = self.config, {"o": U_o}
+        here = present[:, :, None, None] # (B, M, 1, 1)
+        keep = lambda U: torch.where(here, U, U.new_zeros(()))
 
         z_o = D = None
-        semantic = own = U["o"]
+        semantic = own = U_o
         if c.latent:
             raw, z_o = self.embed(U["o"]) # (B, M, C, d_z)
             D, _ = (hard_intrinsic if (not self.training if hard is None else hard) else soft_intrinsic)(z_o, self.prototypes.mu)
@@ -243,7 +251,9 @@ class CARAT(nn.Module):
         "The objective; in training mode it also moves the queue and the prototypes."
         c, y = self.config, batch.y
         if y is None: raise CaratError("this batch has no labels: a loss needs them (batch.y)")
-        out = self(batch)
+        U_o, present, attention = self.extract(batch)
+        if batch.total: U_o, present, y = (gather_rows(v, batch.total) for v in (U_o, present, y)) # from here on all ranks see all samples
+        out = self.fuse(U_o, present, attention)
         B, M, C = out.present.shape[0], len(c.modalities), len(c.labels)
         some = out.present.any(1, keepdim=True) # (B, 1): a sample without any modality counts nowhere
         terms, weight = {}, {}
@@ -265,13 +275,13 @@ class CARAT(nn.Module):
                 rows = E.flatten(0, 3) # (n, d_z)
                 cls = class_ids(y, M)[:, None].expand(E.shape[:-1]).flatten() # (n,)
                 valid = out.present[:, None, :, None].expand(E.shape[:-1]).flatten() # (n,)
-                terms["scl"], weight["scl"] = supcon(rows, cls, valid, self.queue.rows, self.queue.cls, self.queue.valid, c.tau, c.scl_reduction, max_norm=1.0), c.gamma_s
+                terms["scl"], weight["scl"] = supcon(rows, cls, valid, self.queue.rows, self.queue.cls, self.queue.valid, c.tau, c.scl_reduction, shared=bool(batch.total), max_norm=1.0), c.gamma_s
 
         if c.agg == "shuffle": # Eq. 14
             V, shown = out.U[c.deepest], out.present[:, :, None] # (B, M, C, d)
             terms["agg"], weight["agg"] = bce(self.h_c(V), y[:, None].expand(B, M, C), shown), 1.0
             if c.shuffles and c.gamma_sf:
-                draws = draws or draw_shuffle(out.present, C, "sample" in c.shuffles, "modality" in c.shuffles)
+                draws = draws or agree(*draw_shuffle(out.present, C, "sample" in c.shuffles, "modality" in c.shuffles))
                 V_hat, y_hat = shuffle(V, y, *draws, attached=c.shuffle_attached, present=out.present)
                 terms["shuffled"], weight["shuffled"] = bce(self.h_c(V_hat), y_hat, shown), c.gamma_sf
         elif c.agg == "concat":

@@ -7,15 +7,19 @@ __all__ = ['MODELS', 'RUN_FILES', 'TrainConfig', 'lr_scale', 'make_optimizer', '
            'make_model', 'check_match', 'predict_split', 'train_epoch', 'Run', 'check_free', 'fit', 'load_run',
            'evaluate', 'Predictions', 'predict', 'record_result']
 
-# %% ../nbs/21_training.ipynb #2f0624cb
+# %% ../nbs/21_training.ipynb #0bf6fdf4
 import csv
 import importlib
+import io
 import json
 import math
 import os
+import pickle
 import platform
+import signal
 import sys
 import tempfile
+import threading
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -28,9 +32,10 @@ import torch
 
 import carat
 from .core import CaratError, find_device
+from .distributed import agree, average_gradients, gather_rows, ranks
 from .metrics import choose, choose_threshold, multilabel_metrics, trivial_predictors
 
-# %% ../nbs/21_training.ipynb #75444075
+# %% ../nbs/21_training.ipynb #0d0eeba1
 @dataclass
 class TrainConfig:
     "How a model is trained; the defaults are the paper's protocol. Raises `CaratError` on a value that cannot be."
@@ -47,6 +52,7 @@ class TrainConfig:
     precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16: matrix products in bfloat16 by autocast
     max_steps: int | None = None                           # time steps that are read of a sequence; None for as many as the model takes
     device: str | None = None                              # cpu, cuda, cuda:1, mps; None takes the best there is
+    compile: bool = False                                  # compile the step with torch.compile, for GPUs; batches then have one shape
     drop_last: bool = False                                # leave out the last, smaller batch of a training epoch
     eval_batch_size: int = 256                             # samples a batch in evaluation; it changes the speed only
 
@@ -203,15 +209,16 @@ def check_match(
         if store.modalities[m] != width:
             raise CaratError(f"{_where(store)}: modality {m!r} has width {store.modalities[m]}, but the model was made for {width}: use the features that it was trained on, or train a new model")
 
-# %% ../nbs/21_training.ipynb #b743440a
+# %% ../nbs/21_training.ipynb #118fe421
 def _max_steps(model, config):
     return min((n for n in (config.max_steps, getattr(model.config, "max_steps", None)) if n is not None), default=None)
 
 
 def _batches(model, split, config, device, **how):
-    "Batches of a split with the model's modalities in the model's order."
-    names = tuple(model.config.modalities)
-    for batch in split.batches(device=device, max_steps=_max_steps(model, config), **how):
+    "This rank's batches of a split with the model's modalities in the model's order."
+    names, most, (rank, world) = tuple(model.config.modalities), _max_steps(model, config), ranks()
+    if config.compile: how["pad_to"] = {m: max(1, min(int(n.max(initial=0)), most or sys.maxsize)) for m, n in split.lengths.items()}
+    for batch in split.batches(device=device, max_steps=most, rank=rank, world=world, **how):
         yield batch if tuple(batch.modalities) == names else batch.select(names)
 
 
@@ -239,9 +246,9 @@ def predict_split(
     scores, leaned = [], []
     with _autocast(config, device):
         for batch in _batches(model, split, config, device, batch_size=config.eval_batch_size):
-            out = model.predict(batch)
-            scores.append(out.scores.float())
-            if getattr(out, "leaned", None) is not None: leaned.append(out.leaned)
+            out, total = model.predict(batch), batch.total or len(batch)
+            scores.append(gather_rows(out.scores.float(), total))
+            if getattr(out, "leaned", None) is not None: leaned.append(gather_rows(out.leaned, total))
     model.train(was_training)
     C = len(model.config.labels)
     scores = torch.cat(scores).cpu().numpy() if scores else np.zeros((0, C), np.float32)
@@ -250,7 +257,7 @@ def predict_split(
         raise CaratError(f"the scores of sample {split.id[i]!r} (row {i}) are not finite: check the store with `carat check`, or train with a smaller lr")
     return scores, torch.cat(leaned).cpu().numpy() if leaned else None
 
-# %% ../nbs/21_training.ipynb #733baed4
+# %% ../nbs/21_training.ipynb #f54ae651
 def train_epoch(
     model,                # anything with .losses(batch) -> dict of scalars with "loss"
     batches,              # the batches of the epoch
@@ -259,17 +266,21 @@ def train_epoch(
     step: int,            # steps done before this epoch
     total: int,           # steps of the whole run
     bar=None,             # a progress bar
+    so_far=(None, None, 0), # names of the terms, their sums, steps: to go on within an epoch
+    after=None,           # called after every step with what `so_far` would be
+    losses_of=None,       # in place of model.losses, such as a compiled one
 ) -> dict:                # losses (mean of every term), grad_norm, lr, steps
     "One pass over the batches. Nothing is read from the device before the end of the epoch."
     model.train()
-    names, sums, n, lr = None, None, 0, 0.0
+    (names, sums, n), lr, losses_of = so_far, 0.0, losses_of or model.losses
     device = next(model.parameters()).device
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for batch in batches:
         lr = set_rates(optimizer, config, step + n, total)
-        with _autocast(config, device): losses = model.losses(batch)
+        with _autocast(config, device): losses = losses_of(batch)
         optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()
+        average_gradients(parameters)                           # where several processes share the batch
         norm = torch.nn.utils.clip_grad_norm_(parameters, config.clip if config.clip > 0 else math.inf)
         optimizer.step()
         names = names or list(losses)
@@ -277,6 +288,7 @@ def train_epoch(
         sums = terms if sums is None else sums + terms
         n += 1
         if bar is not None: bar.update()
+        if after is not None: after(names, sums, n)
     values = (sums / n).tolist() if n else []                   # the one read of the epoch
     return dict(losses=dict(zip(names or [], values)), grad_norm=values[-1] if n else 0.0, lr=lr, steps=n)
 
@@ -296,7 +308,7 @@ class Run:
         "The threshold that predictions use."
         return self.metrics["threshold"]
 
-# %% ../nbs/21_training.ipynb #864ac019
+# %% ../nbs/21_training.ipynb #05037744
 RUN_FILES = ("config.json", "history.jsonl", "best.safetensors", "metrics.json")  # metrics.json is written last
 
 
@@ -333,7 +345,7 @@ def _open_run(out, overwrite):
     out = Path(out)
     check_free(out, overwrite)
     if out.is_dir():
-        for old in [out / "metrics.json", *(out / name for name in RUN_FILES), *(out / "tensorboard").glob("events.*")]: old.unlink(missing_ok=True)
+        for old in [out / "metrics.json", out / "checkpoint.pt", *(out / name for name in RUN_FILES), *(out / "tensorboard").glob("events.*")]: old.unlink(missing_ok=True)
     try: out.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise CaratError(f"{out} cannot be made: {e.strerror}") from None
     return out
@@ -367,13 +379,75 @@ class _Board:
     def close(self):
         if self.writer is not None: self.writer.close()
 
-# %% ../nbs/21_training.ipynb #1e2b8ed8
+# %% ../nbs/21_training.ipynb #e15ec854
+class _Asked:
+    "Notices Ctrl-C and a polite kill, so that the step at hand can end first. A second Ctrl-C does not wait."
+    def __init__(self, listen): self.listen, self.now, self.before = listen, False, {}
+    def _hear(self, number, frame):
+        if self.now: raise KeyboardInterrupt
+        self.now = True
+    def __enter__(self):
+        if self.listen and threading.current_thread() is threading.main_thread():
+            self.before = {n: signal.signal(n, self._hear) for n in (signal.SIGINT, signal.SIGTERM)}
+        return self
+    def __exit__(self, *error):
+        for n, old in self.before.items(): signal.signal(n, old)
+
+
+def _random_states(device): # this process's generators
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+def _save_checkpoint(path, model, optimizer, run, device, **where):
+    "Everything that a run needs to go on; every rank calls it, rank 0 writes."
+    rank, world = ranks()
+    states = [_random_states(device)]
+    if world > 1:
+        states = [None] * world
+        torch.distributed.all_gather_object(states, _random_states(device))
+    if path is None: return
+    held = io.BytesIO()
+    torch.save(dict(where, random=states, model=model.state_dict(), optimizer=optimizer.state_dict(), history=_json(run.history), metrics=_json(run.metrics)), held)
+    _write(path / "checkpoint.pt", held.getvalue())
+
+
+def _load_checkpoint(path, info, model, optimizer, run, device):
+    "Put a stopped run back; returns where it was, and the weights of the best epoch so far. Raises `CaratError` where there is nothing to go on from, or the run is another one."
+    if (path / "metrics.json").is_file(): raise CaratError(f"{path}: this run is finished; there is nothing to go on with")
+    if not (path / "checkpoint.pt").is_file(): raise CaratError(f"{path} holds no checkpoint.pt: the run was stopped before its first checkpoint. Start it again (--overwrite)")
+    try: old = json.loads((path / "config.json").read_text())
+    except (OSError, ValueError) as e: raise CaratError(f"{path / 'config.json'} cannot be read ({e}). Start the run again (--overwrite)") from None
+    flat = lambda i: {f"{part}.{k}": v for part in ("model", "training", "data") for k, v in json.loads(_json(i[part])).items() if k != "device"}
+    was, now = flat(old), flat(info)
+    if changed := [k for k in sorted({*was, *now}) if was.get(k) != now.get(k)]:
+        raise CaratError(f"{path} was started with another {changed[0]}: {was.get(changed[0])}, now {now.get(changed[0])}. Give the same options and the same store, or start a new run")
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+    try:
+        c = torch.load(path / "checkpoint.pt", map_location=device, weights_only=True)
+        model.load_state_dict(c["model"])
+        optimizer.load_state_dict(c["optimizer"])
+        run.history, run.metrics, states = json.loads(c["history"]), json.loads(c["metrics"]), c["random"]
+        where = {k: c[k] for k in ("epoch", "names", "sums", "steps")}
+        weights = load_file(path / "best.safetensors", device=str(device)) if run.metrics else None
+    except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as e:
+        raise CaratError(f"{path}: checkpoint.pt or best.safetensors is damaged ({type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}). Start the run again (--overwrite)") from None
+    rank, world = ranks()
+    if len(states) == world and len(states[rank]) == len(_random_states(device)):
+        torch.set_rng_state(states[rank][0].cpu())
+        if device.type == "cuda": torch.cuda.set_rng_state(states[rank][1].cpu(), device)
+    else:
+        torch.manual_seed(hash((info["seed"], where["epoch"], where["steps"])) % 2**32 + (rank << 32))
+        if rank == 0: print(f"{path}: stopped on {len(states)} process(es), goes on with {world} on {device.type}: same weights, queue and order of samples, other draws of dropout than without the stop")
+    return where, weights
+
+
 def _watched(): return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
-def _bar(total):
+def _bar(total, done):
     from tqdm import tqdm
-    return tqdm(total=total, unit="step", dynamic_ncols=True)
+    return tqdm(total=total, initial=done, unit="step", dynamic_ncols=True)
 
 
 def fit(
@@ -384,34 +458,56 @@ def fit(
     progress: bool | str = True,         # True: a progress bar in a terminal or notebook, else a line an epoch; "lines": a line an epoch; False: nothing
     callbacks=(),                        # functions of (epoch, model, record), called after every epoch
     overwrite: bool = False,             # replace an older run in `out`
+    resume: bool = False,                # go on with the run in `out`, which was stopped
+    checkpoint: float = 5.0,             # minutes from one checkpoint to the next; one is written as well when the run is asked to stop
 ) -> Run: # the model carries the weights of the best epoch
     """Train a model; keep the epoch with the best micro-F1 on valid (of equal ones the earliest).
-    Raises `CaratError` where store and model do not fit, a split is missing, a loss is not finite, or the folder is taken."""
-    config = TrainConfig() if config is None else config
+    Raises `CaratError` where store and model do not fit, a split is missing, a loss is not finite, the folder is taken, or there is nothing to resume."""
+    config, (rank, world) = TrainConfig() if config is None else config, ranks()
     train, valid = store["train"], store["valid"]
     check_match(model, store)
     if out is not None and _model_name(model) is None:
         raise CaratError(f"{type(model).__name__} has no name in carat.train.MODELS, so the run could not be loaded again: add it there, or leave out= away")
+    if resume and out is None: raise CaratError("only a run with a folder can be resumed: give out=")
     for name, split in (("train", train), ("valid", valid)):
         if len(split) == 0: raise CaratError(f"{_where(store)}: split {name} has no samples")
     per_epoch = len(train) // config.batch_size if config.drop_last else math.ceil(len(train) / config.batch_size)
     if per_epoch == 0: raise CaratError(f"{_where(store)}: {len(train)} training samples do not fill one batch of {config.batch_size}: lower batch_size, or set drop_last to False")
+    progress = progress if rank == 0 else False
     device = find_device(config.device, say=bool(progress))
     model.to(device)
     info, total = _describe(model, store, config, device), per_epoch * config.epochs
     optimizer = make_optimizer(model, config)
     run = Run(model, config, info)
-    if out is not None:
-        run.path = _open_run(out, overwrite)
-        _write(run.path / "config.json", _json(info, indent=1))
-    best, board = None, _Board(run.path)
-    bar = _bar(total) if progress is True and _watched() else None
-    try:
-        with _seeded(config.seed, device):
-            for epoch in range(1, config.epochs + 1):
-                start = time.perf_counter()
-                batches = _batches(model, train, config, device, batch_size=config.batch_size, shuffle=True, seed=config.seed, epoch=epoch, drop_last=config.drop_last)
-                record = dict(epoch=epoch, **train_epoch(model, batches, optimizer, config, (epoch - 1) * per_epoch, total, bar))
+    at = dict(epoch=1, names=None, sums=None, steps=0)
+    losses_of = torch.compile(model.losses, dynamic=False) if config.compile else None
+    with _seeded(config.seed + (rank << 32), device), _Asked(out is not None and world == 1) as asked: # every rank draws dropout of its own
+        best = weights = None
+        if resume:
+            at, weights = _load_checkpoint(Path(out), info, model, optimizer, run, device)
+            if weights: best = run.metrics["valid"]["f1"]
+        if out is not None and rank == 0:
+            run.path = Path(out) if resume else _open_run(out, overwrite)
+            _write(run.path / "config.json", _json(info, indent=1))
+        board, bar, saved = _Board(run.path), None, time.monotonic()
+        if progress is True and _watched(): bar = _bar(total, (at["epoch"] - 1) * per_epoch + at["steps"])
+
+        def keep(epoch, names, sums, steps): # a checkpoint, where it is time for one
+            nonlocal saved
+            due = out is not None and (asked.now or time.monotonic() - saved >= 60 * checkpoint)
+            if world > 1: due = steps % 50 == 0 and bool(agree(torch.tensor(float(due), device=device))[0]) # rank 0's clock decides for all
+            if due:
+                _save_checkpoint(run.path, model, optimizer, run, device, epoch=epoch, names=names, sums=sums, steps=steps)
+                saved = time.monotonic()
+            if asked.now: raise KeyboardInterrupt
+
+        try:
+            for epoch in range(at["epoch"], config.epochs + 1):
+                start, so_far = time.perf_counter(), (at["names"], at["sums"], at["steps"])
+                batches = _batches(model, train, config, device, batch_size=config.batch_size, shuffle=True, seed=config.seed, epoch=epoch, drop_last=config.drop_last, start=at["steps"])
+                record = dict(epoch=epoch, **train_epoch(model, batches, optimizer, config, (epoch - 1) * per_epoch, total, bar, so_far,
+                                                         lambda names, sums, n: n < per_epoch and keep(epoch, names, sums, n), losses_of))
+                at = dict(names=None, sums=None, steps=0)
                 middle = time.perf_counter()
                 if not all(map(math.isfinite, [*record["losses"].values(), record["grad_norm"]])):
                     bad = ", ".join(k for k, v in {**record["losses"], "gradient norm": record["grad_norm"]}.items() if not math.isfinite(v))
@@ -435,17 +531,20 @@ def fit(
                 if bar is not None: bar.set_postfix_str(said)
                 elif progress: print(f"{said}, {sum(record['seconds'].values()):.1f} s", flush=True)
                 for callback in callbacks: callback(epoch, model, record)
-    finally:
-        board.close()
-        if bar is not None: bar.close()
+                if epoch < config.epochs: keep(epoch + 1, None, None, 0)
+        finally:
+            board.close()
+            if bar is not None: bar.close()
     model.load_state_dict(weights)
     model.eval()
     run.metrics["trivial"] = trivial_predictors(train.y, valid.y, store.labels)
     run.metrics["seconds"] = sum(s for r in run.history for s in r["seconds"].values())
-    if run.path is not None: _write(run.path / "metrics.json", _json(run.metrics, indent=1))
+    if run.path is not None:
+        _write(run.path / "metrics.json", _json(run.metrics, indent=1))
+        (run.path / "checkpoint.pt").unlink(missing_ok=True)
     return run
 
-# %% ../nbs/21_training.ipynb #103b1e39
+# %% ../nbs/21_training.ipynb #7c6589d4
 def load_run(
     path,                      # a run folder
     device: str | None = None, # where to put the model; None takes the best there is
@@ -454,6 +553,7 @@ def load_run(
     path = Path(path)
     if not path.is_dir(): raise CaratError(f"{path}: no such run folder")
     if missing := [name for name in RUN_FILES if not (path / name).is_file()]:
+        if (path / "checkpoint.pt").is_file(): raise CaratError(f"{path}: {', '.join(missing)} missing: training was stopped before its end. Go on with it (resume, --resume), or train again")
         why = "training was stopped before its end" if missing == ["metrics.json"] else "it is no run folder, or an incomplete one"
         raise CaratError(f"{path}: {', '.join(missing)} missing: {why}. Train again, or copy the folder whole")
     try:

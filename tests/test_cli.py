@@ -197,9 +197,9 @@ def test_ctrl_c_leaves_whole_files(folder, tmp_path):
         _, err = p.communicate(timeout=30)
     finally:
         if p.poll() is None: p.kill()
-    assert p.returncode == 130 and "Traceback" not in err and "incomplete" in err
+    assert p.returncode == 130 and "Traceback" not in err and "--resume" in err
     left = {q.name for q in (tmp_path / "run").iterdir()}
-    assert left == {"config.json", "history.jsonl", "best.safetensors", "tensorboard"}       # no metrics.json, nothing temporary
+    assert left == {"config.json", "history.jsonl", "best.safetensors", "tensorboard", "checkpoint.pt"}       # no metrics.json, nothing temporary
     for line in (tmp_path / "run/history.jsonl").read_text().splitlines(): json.loads(line)
     from safetensors.torch import load_file
     assert load_file(tmp_path / "run/best.safetensors")

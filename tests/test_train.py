@@ -1,5 +1,6 @@
 "The training loop with a model that it has never heard of, and with CARAT."
 import json
+import signal
 from dataclasses import asdict, dataclass, field, replace
 from types import SimpleNamespace
 
@@ -173,6 +174,61 @@ def test_nothing_is_read_from_the_device_within_an_epoch(store):
     assert reads[0] == reads[1] <= 3, reads                                                   # the same for 1 step and for 3
     with Watch() as watch: torch.ones(()).item()
     assert watch.reads == 1                                                                   # the watch does see a read
+
+
+def stopped(store, out, at, config, name, options, how=signal.SIGINT):
+    "A run that is asked to stop in the step of that number, and ends that step first."
+    model = make_model(name, store, seed=config.seed, **options)
+    losses, calls = model.losses, []
+    def counted(batch):
+        calls.append(1)
+        if len(calls) == at: signal.raise_signal(how)
+        return losses(batch)
+    model.losses = counted
+    with pytest.raises(KeyboardInterrupt): fit(model, store, config, out=out, progress=False)
+    assert len(calls) == at and (out / "checkpoint.pt").is_file()
+
+
+@pytest.mark.parametrize("name, options, at", [("bag", {}, 2), ("bag", {}, 3), ("bag", {}, 5), ("carat", SMALL, 4)])   # an epoch has 3 steps
+def test_a_stopped_run_goes_on_as_if_it_had_not_been(store, tmp_path, name, options, at):
+    config = replace(QUICK, epochs=3)
+    before = signal.getsignal(signal.SIGINT)
+    whole = train(store, config, name, options)
+    stopped(store, tmp_path / "run", at, config, name, options, signal.SIGTERM if at == 5 else signal.SIGINT)
+    with pytest.raises(CaratError, match="stopped before its end"): load_run(tmp_path / "run")
+    again = train(store, config, name, options, out=tmp_path / "run", resume=True)
+    assert story(again) == story(whole) and again.metrics["valid"] == whole.metrics["valid"]
+    for k, v in whole.model.state_dict().items(): assert torch.equal(v, again.model.state_dict()[k]), k
+    assert story(load_run(tmp_path / "run")) == story(whole) and not (tmp_path / "run/checkpoint.pt").exists()
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_checkpoints_come_by_the_clock(store, tmp_path, monkeypatch):
+    kept, save = [], T._save_checkpoint
+    monkeypatch.setattr(T, "_save_checkpoint", lambda *a, **where: (kept.append((where["epoch"], where["steps"])), save(*a, **where)))
+    train(store, replace(QUICK, epochs=2), out=tmp_path / "often", checkpoint=0)
+    assert kept == [(1, 1), (1, 2), (2, 0), (2, 1), (2, 2)]
+    kept.clear()
+    train(store, replace(QUICK, epochs=2), out=tmp_path / "seldom", checkpoint=10)
+    assert kept == []
+
+
+def test_what_cannot_be_resumed(store, tmp_path):
+    run, config = tmp_path / "run", replace(QUICK, epochs=2)
+    with pytest.raises(CaratError, match="checkpoint.pt"): train(store, config, out=run, resume=True)
+    stopped(store, run, 4, config, "bag", {})
+    with pytest.raises(CaratError, match="training.lr: 0.01, now 0.5"): train(store, replace(config, lr=0.5), out=run, resume=True)
+    with pytest.raises(CaratError, match="dropout"): train(store, config, options=dict(dropout=0.5), out=run, resume=True)
+    whole = (run / "checkpoint.pt").read_bytes()
+    for damaged in (whole[:100], whole[:-100], b"", b"not a checkpoint" * 50):
+        (run / "checkpoint.pt").write_bytes(damaged)
+        with pytest.raises(CaratError, match="damaged"): train(store, config, out=run, resume=True)
+    (run / "checkpoint.pt").write_bytes(whole)
+    (run / "best.safetensors").write_bytes(b"")
+    with pytest.raises(CaratError, match="damaged"): train(store, config, out=run, resume=True)
+    train(store, config, out=run, overwrite=True)
+    with pytest.raises(CaratError, match="finished"): train(store, config, out=run, resume=True)
+    with pytest.raises(CaratError, match="give out="): train(store, config, resume=True)
 
 
 def test_callbacks(store):
