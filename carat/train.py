@@ -35,7 +35,7 @@ from .core import CaratError, find_device
 from .distributed import agree, average_gradients, gather_rows, ranks
 from .metrics import choose, choose_threshold, multilabel_metrics, trivial_predictors
 
-# %% ../nbs/21_training.ipynb #0d0eeba1
+# %% ../nbs/21_training.ipynb #acae7935
 @dataclass
 class TrainConfig:
     "How a model is trained; the defaults are the paper's protocol. Raises `CaratError` on a value that cannot be."
@@ -77,8 +77,8 @@ class TrainConfig:
 
     @classmethod
     def recommended(cls, **changes) -> "TrainConfig":
-        "What this book trains with: the paper's protocol with a larger learning rate (chosen on valid of real MOSEI)."
-        return cls(**{**dict(lr=1e-4), **changes})
+        "What this book trains with: the paper's protocol with a slightly larger learning rate (chosen on valid of real MOSEI)."
+        return cls(**{**dict(lr=6e-5), **changes})
 
     def to_dict(self) -> dict: # plain values, fit for JSON
         "The configuration as a dictionary."
@@ -135,9 +135,9 @@ def set_rates(
             group.update(lr=lr * m / v, eps=1e-6 / v, weight_decay=config.weight_decay * v / m if group["decayed"] else 0.0)
     return lr
 
-# %% ../nbs/21_training.ipynb #59111722
+# %% ../nbs/21_training.ipynb #b02426dc
 # name -> the model's class and its configuration's, as classes or as "module:name"; a new model is one more line
-MODELS = {"carat": ("carat.model:CARAT", "carat.model:CaratConfig")}
+MODELS = {"carat": ("carat.model:CARAT", "carat.model:CaratConfig"), "carat-ctc": ("carat.alignment:AlignedCARAT", "carat.alignment:AlignedConfig")}
 
 
 def _resolve(thing):
