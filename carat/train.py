@@ -379,7 +379,7 @@ class _Board:
     def close(self):
         if self.writer is not None: self.writer.close()
 
-# %% ../nbs/21_training.ipynb #e15ec854
+# %% ../nbs/21_training.ipynb #fd2a2d68
 class _Asked:
     "Notices Ctrl-C and a polite kill, so that the step at hand can end first. A second Ctrl-C does not wait."
     def __init__(self, listen): self.listen, self.now, self.before = listen, False, {}
@@ -489,16 +489,16 @@ def fit(
         if out is not None and rank == 0:
             run.path = Path(out) if resume else _open_run(out, overwrite)
             _write(run.path / "config.json", _json(info, indent=1))
-        board, bar, saved = _Board(run.path), None, time.monotonic()
+        board, bar, saved, any_saved = _Board(run.path), None, time.monotonic(), resume
         if progress is True and _watched(): bar = _bar(total, (at["epoch"] - 1) * per_epoch + at["steps"])
 
-        def keep(epoch, names, sums, steps): # a checkpoint, where it is time for one
-            nonlocal saved
+        def keep(epoch, names, sums, steps, must=False): # a checkpoint, where it is time for one
+            nonlocal saved, any_saved
             due = out is not None and (asked.now or time.monotonic() - saved >= 60 * checkpoint)
             if world > 1: due = steps % 50 == 0 and bool(agree(torch.tensor(float(due), device=device))[0]) # rank 0's clock decides for all
-            if due:
+            if due or must:
                 _save_checkpoint(run.path, model, optimizer, run, device, epoch=epoch, names=names, sums=sums, steps=steps)
-                saved = time.monotonic()
+                saved, any_saved = time.monotonic(), True
             if asked.now: raise KeyboardInterrupt
 
         try:
@@ -531,7 +531,7 @@ def fit(
                 if bar is not None: bar.set_postfix_str(said)
                 elif progress: print(f"{said}, {sum(record['seconds'].values()):.1f} s", flush=True)
                 for callback in callbacks: callback(epoch, model, record)
-                if epoch < config.epochs: keep(epoch + 1, None, None, 0)
+                if epoch < config.epochs: keep(epoch + 1, None, None, 0, must=better and any_saved) # best weights and checkpoint tell of the same epoch
         finally:
             board.close()
             if bar is not None: bar.close()
