@@ -19,7 +19,7 @@ from tyro.conf import Positional, arg
 
 # torch, h5py and the rest of carat are imported where they are used: `carat --help` answers at once
 
-# %% ../nbs/26_command_line.ipynb #c10d71e1
+# %% ../nbs/26_command_line.ipynb #ba03dacf
 def _real(
     folder: Positional[Path],
     out: Path,
@@ -65,26 +65,95 @@ def _arrays(
                          nonfinite=nonfinite, overwrite=overwrite, progress=_terminal()))
 
 
-def _twin(
+def _mosei(
     out: Path,
-    size: int = 22856,
-    seed: int = 0,
-    strength: float = 5.0,
-    missing: float = 0.0,
+    aligned: Path | None = None,
+    unaligned: Path | None = None,
+    labels: Path | None = None,
+    csd: Path | None = None,
+    folds: Path | None = None,
+    word_aligned: bool = True,
+    drop_unmatched: bool = False,
     overwrite: bool = False,
 ):
-    """Make the synthetic twin of MOSEI.
+    """Make a store of MOSEI in one of the forms that it is passed on in: give --aligned, or --unaligned with --labels, or --csd.
 
     Args:
         out: The store to write.
-        size: Number of utterances in all three splits.
-        seed: Fixes every number of it.
-        strength: How clearly an emotion shows; 8 is easy, 3 is hard.
-        missing: Share of (utterance, modality) pairs that are left out.
+        aligned: train_valid_test.pt: 60 words, each with its face and voice, and the six emotions.
+        unaligned: mosei_senti_data_noalign.pkl: 50 words and 500 steps of face and of voice. It has no emotions: give --labels too.
+        labels: With --unaligned: train_valid_test.pt, whose emotions belong to the utterances of the same words.
+        csd: The folder with the .csd files of the CMU-Multimodal SDK.
+        folds: With --csd: a JSON file that says which video is in which split; from the installed SDK where not given.
+        word_aligned: With --csd: a step a word in every modality; otherwise each modality keeps its own steps.
+        drop_unmatched: With --unaligned: leave out utterances whose words are not in both files, where otherwise they are an error.
         overwrite: Replace the store where it exists.
     """
-    from carat.synthetic import World, write_twin
-    _made(write_twin(out, size=size, seed=seed, world=World(strength=strength), missing=missing, overwrite=overwrite))
+    from carat.core import CaratError
+    ways = {"--aligned": aligned, "--unaligned": unaligned, "--csd": csd}
+    given = [k for k, v in ways.items() if v is not None]
+    if len(given) != 1: raise CaratError(f"prepare mosei got {' and '.join(given) or 'no file'}: give exactly one of --aligned FILE, --unaligned FILE --labels FILE, or --csd FOLDER")
+    if unaligned is not None and labels is None: raise CaratError("--unaligned needs --labels FILE: the unaligned file has sentiment, and the emotions come from train_valid_test.pt")
+    for option, value, way in (("--labels", labels, "--unaligned"), ("--drop-unmatched", drop_unmatched or None, "--unaligned"), ("--folds", folds, "--csd"), ("--no-word-aligned", None if word_aligned else True, "--csd")):
+        if value is not None and given != [way]: raise CaratError(f"{option} belongs to {way}, and {given[0]} was given")
+    how = dict(overwrite=overwrite, progress=_terminal())
+    if csd is not None:
+        from carat.csd import prepare_csd
+        return _imported(prepare_csd(csd, out, folds=folds, aligned=word_aligned, **how))
+    from carat.mosei import prepare_aligned, prepare_unaligned
+    _imported(prepare_aligned(aligned, out, **how) if aligned is not None else prepare_unaligned(unaligned, labels, out, drop_unmatched=drop_unmatched, **how))
+
+
+def _m3ed(
+    features: Path,
+    out: Path,
+    annotation: Path | None = None,
+    overwrite: bool = False,
+):
+    """Make a store of M3ED: a sample is a dialogue, a step an utterance.
+
+    Args:
+        features: The pickle with ten items, or m3ed_data_60.pt.
+        out: The store to write.
+        annotation: annotation.json of the release, for texts and speakers.
+        overwrite: Replace the store where it exists.
+    """
+    from carat.m3ed import prepare_m3ed
+    _imported(prepare_m3ed(features, out, annotation=annotation, overwrite=overwrite, progress=_terminal()))
+
+
+def _twin(
+    out: Path,
+    like: Literal["mosei", "mosei-unaligned", "m3ed"] = "mosei",
+    size: int | None = None,
+    seed: int = 0,
+    strength: float | None = None,
+    missing: float = 0.0,
+    overwrite: bool = False,
+):
+    """Make a synthetic twin: random features in which the real label sets, lengths and widths of a data set are planted.
+
+    Args:
+        out: The store to write.
+        like: Which data set it is like.
+        size: Number of samples in all three splits; that of the data set where not given, 22,856 of MOSEI and 990 of M3ED.
+        seed: Fixes every number of it.
+        strength: How clearly an emotion shows; 8 is easy, 3 is hard. For MOSEI it is 5 where not given.
+        missing: Share of (utterance, modality) pairs that are left out; of MOSEI only.
+        overwrite: Replace the store where it exists.
+    """
+    from carat.core import CaratError
+    how = dict(seed=seed, overwrite=overwrite) | ({} if size is None else dict(size=size))
+    if like == "mosei":
+        from carat.synthetic import World, write_twin
+        return _made(write_twin(out, world=World() if strength is None else World(strength=strength), missing=missing, **how))
+    how |= {} if strength is None else dict(strength=strength)
+    if like == "mosei-unaligned":
+        from carat.alignment import write_unaligned_twin
+        return _made(write_unaligned_twin(out, missing=missing, **how))
+    if missing: raise CaratError("--missing is for the twins of MOSEI: in M3ED every dialogue has all modalities")
+    from carat.twin_m3ed import write_m3ed_twin
+    _made(write_m3ed_twin(out, **how))
 
 
 def _made(path):
@@ -92,7 +161,23 @@ def _made(path):
     store = Store(path)
     print(f"{path}: {store.name}, " + ", ".join(f"{s} {n}" for s, n in store.splits.items()))
 
-# %% ../nbs/26_command_line.ipynb #8da83da4
+
+def _imported(path):
+    from carat.store import Store
+    _print_report(Store(path))
+    print()
+    _made(path)
+
+
+def _print_report(store):
+    "What the importer of a store said, where it said anything."
+    from carat.core import CaratError
+    from carat.importing import Report
+    if "report" not in store.attrs: return
+    try: print(Report.from_json(store.attrs["report"]))
+    except CaratError as e: print(e)
+
+# %% ../nbs/26_command_line.ipynb #4a5927a1
 def _check(
     store: Positional[Path],
 ):
@@ -109,6 +194,9 @@ def _check(
         _print_table(("modality", "width", "present", "mean steps", "most steps"),
                      [(m, names.modalities[m], r["present"][m], f"{r['steps'][m][0]:.1f}", r["steps"][m][1]) for m in r["present"]])
         _print_table(("label", "positives"), list(r["positives"].items()))
+    if "report" in names.attrs:
+        print("\nwhen it was imported:\n")
+        _print_report(names)
 
 
 def _terminal(): return sys.stderr.isatty()
@@ -138,7 +226,7 @@ def model_options(
                for f in dataclasses.fields(config) if f.name not in ("modalities", "labels") for default in [getattr(config, f.name)]]
     return dataclasses.make_dataclass("Model", options, frozen=True)
 
-# %% ../nbs/26_command_line.ipynb #9cadcce4
+# %% ../nbs/26_command_line.ipynb #0f657ee5
 def _train_command(argv):
     "The train command with the options of the model and the preset that argv asks for."
     from carat.train import MODELS, TrainConfig, model_classes, preset_of
@@ -150,6 +238,7 @@ def _train_command(argv):
     kind, preset = early("--kind", "carat"), early("--preset", None)
     config_class = model_classes(kind)[1]
     presets = ("recommended", "paper", "reference")
+    usual = "recommended" if hasattr(config_class, "recommended") else "paper"
     known = preset if preset in presets and (preset == "paper" or hasattr(config_class, preset)) else None # a wrong one is refused below, with the rest of the line
     base, train_base = preset_of(config_class, known), preset_of(TrainConfig, known)
     Options = model_options(base)
@@ -158,7 +247,7 @@ def _train_command(argv):
         store: Positional[Path],
         out: Path,
         kind: Literal[tuple(MODELS)] = "carat",
-        preset: Literal[presets] | None = None,
+        preset: Literal[presets] = usual,
         modalities: tuple[str, ...] = (),
         seeds: tuple[int, ...] = (),
         jobs: int | None = None,
@@ -174,7 +263,7 @@ def _train_command(argv):
             store: The store, with a train and a valid split.
             out: The run folder to make.
             kind: Which model.
-            preset: recommended (the default): what the book trains with. paper: as printed. reference: as the published code does.
+            preset: recommended: what the book trains with. paper: as printed. reference: as the published code does.
             modalities: Use these modalities only, in this order.
             seeds: One run a seed, in OUT/seed-1, OUT/seed-2, ..., and their mean and spread in OUT/seeds.json.
             jobs: With --seeds: runs at a time; 1 on a CPU and up to 5 on a GPU where not given.
@@ -318,13 +407,13 @@ def _predict(
     found.write_csv(out)
     print(f"{out}: {len(found.id)} samples, a label is chosen above {found.threshold:.4f}")
 
-# %% ../nbs/26_command_line.ipynb #934c43de
+# %% ../nbs/26_command_line.ipynb #d1e6cea4
 def commands(
     argv=(), # the command line, of which `train` reads its preset
 ) -> tyro.extras.SubcommandApp:
     "All commands. An importer of another format is one more line under `prepare`."
     app, prepare = tyro.extras.SubcommandApp(), tyro.extras.SubcommandApp()
-    for name, function in (("real", _real), ("arrays", _arrays), ("twin", _twin)): prepare.command(function, name=name)
+    for name, function in (("mosei", _mosei), ("m3ed", _m3ed), ("real", _real), ("arrays", _arrays), ("twin", _twin)): prepare.command(function, name=name)
     app.command(prepare, name="prepare", help="Make a store of data in another form.")
     app.command(_check, name="check")
     def train(): ...
