@@ -2,6 +2,8 @@
 import configparser
 import hashlib
 import os
+import platform
+from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
@@ -41,6 +43,9 @@ def directives(cell):
     return [line[2:].strip() for line in cell.source.splitlines() if line.startswith("#|")]
 
 
+def without_directives(cell): return "\n".join(line for line in cell.source.split("\n") if not line.startswith("#|")).strip("\n")
+
+
 def is_run(cell):
     "Whether a code cell runs, by the same rule as nbdev_test: not with `eval: false`, not with a flag."
     skipped = {"eval: false", *settings()["tst_flags"].split()}
@@ -54,8 +59,8 @@ def digest(*parts):
 
 
 def code_digest(nb):
-    "Identifies the code of a notebook; prose may change without running it again."
-    return digest(*(f"{is_run(c)} {c.source}" for c in nb.cells if c.cell_type == "code"))
+    "Identifies the code of a notebook; prose and directives may change without running it again."
+    return digest(*(f"{is_run(c)} {without_directives(c)}" for c in nb.cells if c.cell_type == "code"))
 
 
 def surroundings():
@@ -70,3 +75,11 @@ def surroundings():
 
 
 def read_notebook(path): return nbformat.read(path, as_version=4)
+
+
+def environment():
+    "What the cells run on: versions, device, threads."
+    import torch
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    return {"device": device, "threads": int(os.environ.get("OMP_NUM_THREADS") or 0) or os.cpu_count(), "python": platform.python_version(),
+            **{p: version(p) for p in ("torch", "numpy", "h5py", "scikit-learn", "matplotlib")}}

@@ -11,7 +11,7 @@ from importlib.metadata import version
 import nbformat
 from nbclient import NotebookClient
 
-from . import EXECUTED, ROOT, code_digest, digest, is_run, notebooks, read_notebook, surroundings
+from . import EXECUTED, ROOT, code_digest, digest, environment, is_run, notebooks, read_notebook, surroundings
 
 WORKERS = int(os.environ.get("CARAT_BOOK_WORKERS", 2))
 TTY = sys.stdout.isatty()
@@ -29,7 +29,7 @@ class Progress:
     def say(self, line): print(("\r\x1b[K" if TTY else "") + line, flush=True); self.draw()
 
 
-async def execute(path, key, progress, gate):
+async def execute(path, key, progress, gate, around):
     "Run one notebook; returns None, or what went wrong as a text that names the notebook and the cell."
     async with gate:
         nb, name, failed = read_notebook(path), path.stem, []
@@ -50,7 +50,7 @@ async def execute(path, key, progress, gate):
             return f"nbs/{name}.ipynb failed" + (f" in {failed[0]}" if failed else "") + "\n" + re.sub(r"\x1b\[[0-9;]*m", "", str(e))[-4000:]
         seconds = time.time() - start
         nb.metadata.carat = dict(key=key, code=code, seconds=round(seconds, 1), when=time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
-                                 data=os.environ.get("CARAT_DATA", "").strip() and "CARAT_DATA" or "embedded synthetic")
+                                 data=os.environ.get("CARAT_DATA", "").strip() and "CARAT_DATA" or "embedded synthetic", environment=around)
         EXECUTED.mkdir(parents=True, exist_ok=True)
         beside = EXECUTED/f".{path.name}.{os.getpid()}"
         nbformat.write(nb, beside)
@@ -82,10 +82,10 @@ def main():
     os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", PYTHONHASHSEED="0", JUPYTER_PREFER_ENV_PATH="1", PYDEVD_DISABLE_FILE_VALIDATION="1")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     todo.sort(key=lambda item: -seconds_before(item[0]))
-    progress, gate = Progress(len(todo)), asyncio.Semaphore(WORKERS)
+    progress, gate, around = Progress(len(todo)), asyncio.Semaphore(WORKERS), environment()
     print(f"executing {len(todo)} of {len(notebooks())} notebooks, {WORKERS} at a time (torch {version('torch')})", flush=True)
 
-    async def all_of_them(): return await asyncio.gather(*(execute(path, key, progress, gate) for path, key in todo))
+    async def all_of_them(): return await asyncio.gather(*(execute(path, key, progress, gate, around) for path, key in todo))
     if wrong := [w for w in asyncio.run(all_of_them()) if w]: raise SystemExit("\n" + "\n\n".join(wrong))
     progress.running.clear()
 

@@ -1,4 +1,6 @@
 "Checks of the rendered pages that need no browser."
+import gzip
+import json
 import re
 from functools import lru_cache
 from html.parser import HTMLParser
@@ -39,7 +41,7 @@ class Page(HTMLParser):
 def page(name): return Page(HTML/f"{name}.html")
 
 
-def missing(): return [f"{p}: no such page" for p in toc_pages() if not (HTML/f"{p}.html").is_file()]
+def missing(): return [f"{p}: no such page" for p in [*toc_pages(), "print", "search"] if not (HTML/f"{p}.html").is_file()]
 def built(): return [p for p in toc_pages() if (HTML/f"{p}.html").is_file()]
 
 
@@ -76,6 +78,49 @@ def images_without_text(): return [f"{p}: image {src} has no alternative text" f
 def loads_from_outside(): return [f"{p}: loads {src}" for p in built() for src in page(p).loads if re.match(r"(https?:)?//", src)]
 
 
+@lru_cache
+def previews():
+    "What book/previews.py wrote: {address: HTML}."
+    text = (HTML/"_static"/"previews.js").read_text(encoding="utf-8")
+    return json.loads(text[text.index("{"):text.rindex("}") + 1])["previews"]
+
+
+def address(p, link):
+    "A link of a page as the previews name it: relative to the root of the book."
+    url = urlsplit(link)
+    target = ((HTML/f"{p}.html").parent/unquote(url.path)).resolve() if url.path else HTML.resolve()/f"{p}.html"
+    return str(target.relative_to(HTML.resolve())) + (f"#{unquote(url.fragment)}" if url.fragment else "") if target.is_relative_to(HTML.resolve()) else link
+
+
+def links_of_kind(p, kind):
+    "The links that the book sets by itself: to-equation, to-symbol, to-reference."
+    return re.findall(rf'<a class="[^"]*\b{kind}\b[^"]*" href="([^"]+)"', page(p).raw)
+
+
+def without_preview():
+    "Links to equations, symbols, names of the package, and citations that show nothing when pointed at."
+    known = previews()
+    out = [f"{p}: {link} has no preview" for p in built() for kind in ("to-equation", "to-symbol", "to-reference") for link in links_of_kind(p, kind) if address(p, link) not in known]
+    return out + [f"{p}: the citation {link} has no preview" for p in built() for link in page(p).links if re.search(r"bibliography\.html#id\d+$", link) and address(p, link) not in known]
+
+
+def one_page():
+    "What is not right with the book on one page: chapters that are missing, links that lead nowhere."
+    if not (HTML/"print.html").is_file(): return []
+    raw = "".join(re.findall(r"<[A-Za-z][^<>]*>", (HTML/"print.html").read_text(encoding="utf-8")))
+    ids = set(re.findall(r'\bid="([^"]+)"', raw))
+    out = [f"print: {p} is not in it" for p in toc_pages() if p.rsplit("/", 1)[-1] not in ids]
+    out += [f"print: #{a} leads to no place" for a in sorted(set(re.findall(r'href="#([^"]+)"', raw))) if unquote(a) not in ids]
+    return out + [f"print: {f} is not there" for f in sorted(set(re.findall(r'(?:src|href)="(?!#|data:|[a-z]+:)([^"#?]+)', raw))) if not (HTML/f).exists()]
+
+
+def weight(p, files):
+    "Bytes of a page's first view, compressed as servers send it, without the figures in it: (the page, all files it loads, both uncompressed)."
+    bare = re.sub(r'<img[^>]*src="data:[^>]*>|<svg\b.*?</svg>', "", page(p).raw, flags=re.S).encode()
+    read = [f.read_bytes() for f in files if f.suffix not in (".html", ".png", ".svg", ".jpg")]
+    return len(gzip.compress(bare, 6)), sum(min(len(gzip.compress(b, 6)), len(b)) for b in read), len(bare) + sum(map(len, read))
+
+
 def problems():
     "All of them, each a line that names the page."
-    return [*missing(), *raw_marks(), *broken_links(), *images_without_text(), *loads_from_outside()]
+    return [*missing(), *raw_marks(), *broken_links(), *images_without_text(), *loads_from_outside(), *without_preview(), *one_page()]

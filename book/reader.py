@@ -2,22 +2,20 @@
 
 For each notebook it takes the outputs of the executed copy, drops cells marked `hide` or `default_exp`, strips the
 directives, folds exported imports and long exported cells, numbers the chapter, and turns `\\tag{n}` into an equation that `#eq-n` points at.
+Every cell gets an anchor, exported ones a line that leads to the reference, those that show a recorded run one that leads to it.
 It also sets what depends on settings.ini (addresses, launch buttons) and puts a local MathJax beside the pages."""
 import ast
 import importlib.util
 import json
-import platform
 import re
 import shutil
-from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
-from docutils import nodes
 from sphinx.errors import ExtensionError
-from sphinx.util.docutils import SphinxDirective
 
-from . import EXECUTED, ROOT, code_digest, digest, directives, execute, notebooks, read_notebook, settings, surroundings
+from . import EXECUTED, ROOT, code_digest, digest, directives, execute, links, made, onepage, previews, read_notebook, settings
+from .facts import facts
 
 DISPLAY = re.compile(r"^\$\$\s*(.+?)\s*\$\$[ \t]*$", re.M | re.S)
 FENCED = re.compile(r"^(`{3,}|~{3,}).*?^\1[ \t]*$", re.M | re.S)
@@ -47,73 +45,68 @@ def only_imports(source):
     except SyntaxError: return False
 
 
-def for_readers(nb, executed=None, number=None):
-    "The notebook as the book shows it."
+def aside(kind, text): return nbformat.v4.new_markdown_cell(f":::{{container}} {kind}\n{text}\n:::")
+
+
+def beside(cell):
+    "What stands below a cell of a chapter: the way to the reference for what it exports, and to the recorded runs that it reads."
+    f = facts()
+    names = [made.reference(d) for d in f.definitions.values() if d.cell is cell and not d.owner]
+    if names: yield aside("to-entries", "In the reference: " + ", ".join(names))
+    if runs := f.runs_of(cell): yield aside("to-runs", "Recorded runs with configuration, data, device, seed and versions: " + ", ".join(f"[{r}](#{made.run_label(r)})" for r in runs))
+
+
+def colophon(chapter):
+    "The last line of a chapter: where its numbers come from."
+    ran, e = chapter.ran, chapter.ran.get("environment", {})
+    on = ", ".join(filter(None, (e.get("device"), made.count(e["threads"], "thread") if "threads" in e else "", f"torch {e['torch']}" if "torch" in e else "")))
+    return aside("colophon", f"The cells of this chapter ran on {ran['when']} UTC in {ran['seconds']:.0f} s" + (f" ({on})" if on else "") + ". What this edition was made with: [status](status.md).")
+
+
+def for_readers(nb, executed=None, number=None, chapter=None):
+    "The notebook as the book shows it; with its chapter's facts, also with anchors and the lines between cells and reference."
     outputs = [c.outputs for c in executed.cells if c.cell_type == "code"] if executed else None
     cells, seen = [], 0
-    for cell in nb.cells:
+    for i, cell in enumerate(nb.cells):
         if cell.cell_type == "code":
             if outputs: cell.outputs = outputs[seen]
             seen += 1
-        marks = directives(cell)
+        marks = directives(cell) if cell.cell_type == "code" else []
         if {"hide", "hide_cell"} & set(marks) or any(m.startswith("default_exp") for m in marks): continue
         cell.source = "\n".join(line for line in cell.source.split("\n") if not line.startswith("#|")).strip("\n")
         if not cell.source.strip(): continue
         if cell.cell_type == "markdown":
-            cell.source = with_equations(cell.source)
+            cell.source = made.fill(with_equations(cell.source))[0]
             if number and not cells: cell.source = re.sub(r"\A# ", f"# {number}. ", cell.source)
         elif "export" in marks and (only_imports(cell.source) or cell.source.count("\n") > 45): cell.metadata.tags = [*cell.metadata.get("tags", []), "hide-input"]
+        if chapter and cell.cell_type == "code": cells.append(nbformat.v4.new_markdown_cell(f"({chapter.cells[i].anchor})="))
         cells.append(cell)
         for output in cell.get("outputs", []): # an output that is itself a piece of the book, such as the API reference
             if text := output.get("data", {}).pop("text/myst", None):
-                cells.append(nbformat.v4.new_markdown_cell(text))
+                cells.append(nbformat.v4.new_markdown_cell(made.fill(text)[0]))
                 output.data = {}
             if html := output.get("data", {}).get("text/html"): # links of tables lead to pages
                 output.data["text/html"] = re.sub(r'(href="\w+)\.ipynb', r"\1.html", html)
         if "outputs" in cell: cell.outputs = [o for o in cell.outputs if o.get("data") != {}]
+        if chapter and cell.cell_type == "code": cells += beside(chapter.cells[i])
+    if chapter and seen and chapter.ran: cells.append(colophon(chapter))
     nb.cells = cells
     return nb
 
 
 def source_read(app, docname, source):
     path = Path(app.env.doc2path(docname))
+    if made.BLOCK.search(source[0]): # what it says may change with any notebook
+        app.env.note_reread()
+        source[0] = made.fill(source[0])[0] if path.suffix != ".ipynb" else source[0]
     if path.suffix != ".ipynb": return
     nb, copy = nbformat.reads(source[0], as_version=4), EXECUTED/path.name
     executed = read_notebook(copy) if copy.exists() else None
     if executed is None or executed.metadata.carat.code != code_digest(nb): raise ExtensionError(f"{docname} has not been executed")
+    if any("text/myst" in o.get("data", {}) for c in executed.cells for o in c.get("outputs", [])): app.env.note_reread()
     app.env.note_dependency(str(copy))
-    number = re.match(r"\d+", path.stem)
-    number = number[0] if number and number[0] != "00" else None
-    source[0] = json.dumps(for_readers(nb, executed, number))
-
-
-class BuildStatus(SphinxDirective):
-    "A table of what this build was made with: `versions`, or what each of the `notebooks` took."
-    required_arguments = 1
-
-    def run(self):
-        return self.parse_text_to_nodes(markdown_table(*(notebook_times() if self.arguments[0] == "notebooks" else build_versions())))
-
-
-def markdown_table(header, align, rows):
-    return "\n".join("| " + " | ".join(row) + " |" for row in [header, align, *rows])
-
-
-def build_versions():
-    import torch
-    cfg, packages = settings(), "torch numpy h5py scikit-learn scipy matplotlib seaborn safetensors tensorboard tyro nbdev jupyter-book sphinx"
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU: no CUDA device was there"
-    rows = [("the book", f"{cfg['lib_name']} {cfg['version']}, state `{surroundings()[:12]}`"), ("Python", platform.python_version()),
-            ("system", f"{platform.system()} {platform.machine()}"), ("device", device), *((p, version(p)) for p in packages.split())]
-    return ("what", "version"), ("---", "---"), rows
-
-
-def notebook_times():
-    rows = []
-    for path in notebooks():
-        m = read_notebook(EXECUTED/path.name).metadata.carat
-        rows.append((f"[{path.stem}]({path.name})", f"{m.seconds:.1f}", m.when, m.data))
-    return ("notebook", "seconds", "executed (UTC)", "data"), ("---", "---:", "---", "---"), rows
+    chapter = facts().chapters.get(path.stem)
+    source[0] = json.dumps(for_readers(nb, executed, chapter and chapter.number, chapter))
 
 
 def config_inited(app, config):
@@ -131,11 +124,14 @@ def builder_inited(app):
     "Whoever starts the build, every result is up to date before the first page is read."
     try: execute.main()
     except SystemExit as e: raise ExtensionError(str(e)) from None
+    if wrong := facts().problems(): raise ExtensionError("the map of equations, proofs and examples is not complete:\n" + "\n".join(wrong))
 
 
 def page_context(app, pagename, templatename, context, doctree):
-    "A Kaggle button beside Colab's."
+    "A Kaggle button beside Colab's, and the one page beside the downloads."
     for group in context.get("header_buttons", []):
+        if group.get("label") == "download-buttons":
+            group["buttons"].append({"type": "link", "url": context["pathto"]("print.html", 1), "text": "The book on one page", "tooltip": "The whole book on one page, for printing", "icon": "fas fa-print"})
         for button in list(group.get("buttons", [])) if group.get("label") == "launch-buttons" else []:
             if button["text"] == "Colab":
                 group["buttons"].append({**button, "text": "Kaggle", "tooltip": "Launch on Kaggle", "icon": "fab fa-kaggle",
@@ -144,6 +140,9 @@ def page_context(app, pagename, templatename, context, doctree):
 
 def build_finished(app, exception):
     if exception or app.builder.name != "html": return
+    previews.write(app)
+    onepage.write(app.outdir)
+    (Path(app.outdir)/"_static"/"scripts"/"fontawesome.js").write_text("/* the icons come from the web font; this script holds all there are, 1.5 MB */\n")
     source = Path(importlib.util.find_spec("sphinx-mathjax-offline").origin).parent/"static"/"mathjax"
     for part in ("startup.js", "core.js", "input/tex.js", "input/tex", "output/chtml.js", "output/chtml"):
         to = Path(app.outdir)/"_static"/"mathjax"/part
@@ -153,13 +152,15 @@ def build_finished(app, exception):
 
 
 def setup(app):
-    app.add_directive("build-status", BuildStatus)
     app.add_css_file("book.css")
+    app.add_js_file(previews.FILE, loading_method="defer", priority=600)
+    app.add_js_file("book.js", loading_method="defer", priority=601)
+    app.set_html_assets_policy("always") # previews on any page may hold mathematics
     app.add_config_value("comments_config", {}, "") # Jupyter Book sets it whether or not its extension is loaded
     app.connect("config-inited", config_inited, priority=1)
     app.connect("builder-inited", builder_inited)
     app.connect("source-read", source_read)
-    app.connect("env-get-outdated", lambda app, env, added, changed, removed: ["nbs/status"] if "nbs/status" in env.found_docs else [])
+    app.connect("doctree-resolved", links.resolved, priority=900)
     app.connect("html-page-context", page_context, priority=900)
     app.connect("build-finished", build_finished)
     return {"version": digest((ROOT/"book"/"reader.py").read_bytes())[:12], "env_version": 1, "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,4 +1,4 @@
-"""Puts what depends on the project's address into notebooks and README: the install cell of each chapter, from settings.ini.
+"""Puts what depends on the project's address and version into notebooks, README and CITATION.cff, from settings.ini.
 
 `python -m book.stamp` refreshes them; with `--check` it only says which are out of step, and exits 1 if any are."""
 import json
@@ -35,10 +35,17 @@ def stamped_readme(text):
     return re.sub(r"(<!-- install -->\n).*?(\n<!-- /install -->)", lambda m: m[1] + line + m[2], text, flags=re.S)
 
 
+def stamped_citation(text):
+    "CITATION.cff with version and address."
+    for key, value in (("version", settings()["version"]), ("repository-code", settings()["git_url"])):
+        text = re.sub(rf"^{key}: .*$", f"{key}: {value}", text, flags=re.M)
+    return text
+
+
 def out_of_step():
     "Files that differ from what settings.ini says, as (path, new text)."
     todo = [(p, stamped(p.read_text(encoding="utf-8"))) for p in notebooks()]
-    todo += [(p, stamped_readme(p.read_text(encoding="utf-8"))) for p in [ROOT/"README.md"]]
+    todo += [(p, make(p.read_text(encoding="utf-8"))) for p, make in ((ROOT/"README.md", stamped_readme), (ROOT/"CITATION.cff", stamped_citation))]
     return [(p, text) for p, text in todo if p.read_text(encoding="utf-8") != text]
 
 

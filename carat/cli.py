@@ -19,7 +19,7 @@ from tyro.conf import Positional, arg
 
 # torch, h5py and the rest of carat are imported where they are used: `carat --help` answers at once
 
-# %% ../nbs/26_command_line.ipynb #ba03dacf
+# %% ../nbs/26_command_line.ipynb #d79bad2d
 def _real(
     folder: Positional[Path],
     out: Path,
@@ -73,6 +73,10 @@ def _mosei(
     csd: Path | None = None,
     folds: Path | None = None,
     word_aligned: bool = True,
+    words: int | None = None,
+    text: str | None = None,
+    vision: str | None = None,
+    audio: str | None = None,
     drop_unmatched: bool = False,
     overwrite: bool = False,
 ):
@@ -86,20 +90,26 @@ def _mosei(
         csd: The folder with the .csd files of the CMU-Multimodal SDK.
         folds: With --csd: a JSON file that says which video is in which split; from the installed SDK where not given.
         word_aligned: With --csd: a step a word in every modality; otherwise each modality keeps its own steps.
+        words: With --csd: most words of an utterance; 60 where not given.
+        text: With --csd: the file of word vectors, or none; found by name and width where not given.
+        vision: With --csd: the file of vision, or none.
+        audio: With --csd: the file of audio, or none.
         drop_unmatched: With --unaligned: leave out utterances whose words are not in both files, where otherwise they are an error.
         overwrite: Replace the store where it exists.
     """
     from carat.core import CaratError
+    chosen = dict(words=words, text=text, vision=vision, audio=audio)
     ways = {"--aligned": aligned, "--unaligned": unaligned, "--csd": csd}
     given = [k for k, v in ways.items() if v is not None]
     if len(given) != 1: raise CaratError(f"prepare mosei got {' and '.join(given) or 'no file'}: give exactly one of --aligned FILE, --unaligned FILE --labels FILE, or --csd FOLDER")
     if unaligned is not None and labels is None: raise CaratError("--unaligned needs --labels FILE: the unaligned file has sentiment, and the emotions come from train_valid_test.pt")
-    for option, value, way in (("--labels", labels, "--unaligned"), ("--drop-unmatched", drop_unmatched or None, "--unaligned"), ("--folds", folds, "--csd"), ("--no-word-aligned", None if word_aligned else True, "--csd")):
+    for option, value, way in (("--labels", labels, "--unaligned"), ("--drop-unmatched", drop_unmatched or None, "--unaligned"), ("--folds", folds, "--csd"), ("--no-word-aligned", None if word_aligned else True, "--csd"),
+                               *((f"--{k}", v, "--csd") for k, v in chosen.items())):
         if value is not None and given != [way]: raise CaratError(f"{option} belongs to {way}, and {given[0]} was given")
     how = dict(overwrite=overwrite, progress=_terminal())
     if csd is not None:
         from carat.csd import prepare_csd
-        return _imported(prepare_csd(csd, out, folds=folds, aligned=word_aligned, **how))
+        return _imported(prepare_csd(csd, out, folds=folds, aligned=word_aligned, **{k: v for k, v in chosen.items() if v is not None}, **how))
     from carat.mosei import prepare_aligned, prepare_unaligned
     _imported(prepare_aligned(aligned, out, **how) if aligned is not None else prepare_unaligned(unaligned, labels, out, drop_unmatched=drop_unmatched, **how))
 

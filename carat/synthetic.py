@@ -55,10 +55,10 @@ COUNTS = {
                          "23:5 24:2 26:1 27:1 28:1 31:2 33:1 38:1 41:1 47:1 52:1")},
 }
 
-# %% ../nbs/03_synthetic.ipynb #50838396
-def label_sets() -> np.ndarray:  # (64, 6) of 0 and 1
-    "All sets of six labels, in the order of the counts: row k is k in binary, happy its leading digit."
-    return (np.arange(64)[:, None] >> np.arange(5, -1, -1)) & 1
+# %% ../nbs/03_synthetic.ipynb #372e306f
+def label_sets(C: int = 6) -> np.ndarray:  # (2^C, C) of 0 and 1
+    "All sets of C labels, in the order of the counts: row k is k in binary, the first label its leading digit."
+    return (np.arange(2 ** C)[:, None] >> np.arange(C - 1, -1, -1)) & 1
 
 
 def _rng(*key) -> np.random.Generator:
@@ -72,10 +72,10 @@ def _thin(counts: np.ndarray, n: int, rng) -> np.ndarray:
     at = ((np.arange(n) + rng.random()) * (total / n)).astype(np.int64) % total
     return rng.permutation(np.searchsorted(np.cumsum(counts), at, side="right"))
 
-# %% ../nbs/03_synthetic.ipynb #0a570cf7
-def split_sizes(size: int | Mapping[str, int]) -> dict[str, int]:
-    "Clips a split: a total in the proportions of MOSEI, or the numbers themselves. Raises CaratError for less than one clip a split."
-    true = {s: int(v["sets"].sum()) for s, v in COUNTS.items()}
+# %% ../nbs/03_synthetic.ipynb #1a81d0c5
+def split_sizes(size: int | Mapping[str, int], counts: Mapping[str, Mapping] = COUNTS) -> dict[str, int]:
+    "Clips a split: a total in the proportions of the corpus that was counted, or the numbers themselves. Raises CaratError for less than one clip a split."
+    true = {s: int(v["sets"].sum()) for s, v in counts.items()}
     if isinstance(size, Mapping):
         sizes = {s: int(size.get(s, 0)) for s in true}
         if set(size) - set(true): raise CaratError(f"the twin has the splits {list(true)}, not {sorted(set(size) - set(true))}.")
@@ -84,7 +84,7 @@ def split_sizes(size: int | Mapping[str, int]) -> dict[str, int]:
         share = {s: size * n / total for s, n in true.items()}
         sizes = {s: int(v) for s, v in share.items()}
         for s in sorted(true, key=lambda s: sizes[s] - share[s])[:int(size) - sum(sizes.values())]: sizes[s] += 1
-    if min(sizes.values()) < 1: raise CaratError(f"a twin of size {size} has a split without clips ({sizes}). Ask for at least 13.")
+    if min(sizes.values()) < 1: raise CaratError(f"a twin of size {size} has a split without clips ({sizes}). Ask for at least {-(-sum(true.values()) // min(true.values()))}.")
     return sizes
 
 # %% ../nbs/03_synthetic.ipynb #bd1c9620
@@ -126,9 +126,22 @@ RELEVANCE = np.array([  # text, vision, audio
     [.70, .50, .10],    # disgust: said or seen
     [.40, .35, .65]])   # fear: spread out, mostly heard
 
-# %% ../nbs/03_synthetic.ipynb #93e2f453
+# %% ../nbs/03_synthetic.ipynb #4a073d91
+class _Settings:
+    "A dataclass whose fields travel as JSON."
+    def to_json(self) -> str:
+        "The settings, as `from_json` reads them."
+        return json.dumps({f.name: (v.tolist() if isinstance(v := getattr(self, f.name), np.ndarray) else dict(v) if isinstance(v, Mapping) else v)
+                           for f in fields(self)})
+
+    @classmethod
+    def from_json(cls, text: str):
+        "The world with these settings."
+        return cls(**json.loads(text))
+
+
 @dataclass
-class World:
+class World(_Settings):
     "How emotions show and what hides them: everything that a twin's clips have in common. Another seed is another world."
     seed: int = 0                     # of the patterns and of the mixing, not of the clips
     relevance: np.ndarray = field(default_factory=lambda: RELEVANCE.copy())  # (C, M) P(shows in m | has label c)
@@ -152,44 +165,17 @@ class World:
         if min(self.modalities.values()) < 24: raise CaratError("every modality needs a width of at least 24: 16 for patterns, 8 for speakers.")
         self.parts = {m: _Part(self, k, m, d) for k, (m, d) in enumerate(self.modalities.items())}
 
-    def to_json(self) -> str:
-        "The settings, as `World.from_json` reads them."
-        return json.dumps({f.name: (v.tolist() if isinstance(v := getattr(self, f.name), np.ndarray) else dict(v) if isinstance(v, Mapping) else v)
-                           for f in fields(self)})
-
-    @classmethod
-    def from_json(cls, text: str) -> "World":
-        "The world with these settings."
-        return cls(**json.loads(text))
-
     @property
     def widths(self) -> np.ndarray:
         "(C, M) steps that each emotion's pattern takes in each modality."
         return np.stack([p.width[:len(LABELS)] for p in self.parts.values()], 1)
 
-# %% ../nbs/03_synthetic.ipynb #b8a20806
-class _Part:
-    "One modality of a world. Frame coordinates: 0 to 15 hold the patterns, 16 to 23 only speakers, the rest only noise; each has noise of variance 1."
+# %% ../nbs/03_synthetic.ipynb #f2d74897
+class _Frame:
+    "The hidden frame of one modality. Coordinates: 0 to 15 hold the patterns, 16 to 23 only speakers, the rest only noise; each has noise of variance 1."
     K = 16
 
-    def __init__(self, world: World, index: int, name: str, d: int):
-        rng, C, J = _rng(world.seed, 1000 + index), len(LABELS), len(LABELS) + 2
-        self.name, self.d, self.index, self.rho, self.tau = name, d, index, float(world.rho[name]), float(world.speaker)
-        self.rate = np.concatenate([world.relevance[:, index], world.distractors])  # (J,)
-        self.width = np.array([2, 3, 4, 3, 2, 4, 3, 3])[np.concatenate([(np.arange(C) + 2 * index) % C, [6, 7]])]  # (J,) steps
-        axes = np.eye(self.K)
-        start, end = axes[:J].copy(), axes[J:].copy()                    # (J, K) a pattern turns from one direction to the other
-        a, b = [(0, 1), (3, 5), (2, 4)][index % 3]                       # the pair that the first distractor lies between
-        h = world.half_look
-        for path in (start, end): path[C] = h * (path[a] + path[b]) / math.sqrt(2) + math.sqrt(1 - h * h) * path[C]
-        self.template = np.zeros((J, 4, self.K))                         # (J, steps, K)
-        for j, w in enumerate(self.width):
-            s = (np.arange(w) + .5) / w
-            self.template[j, :w] = np.sin(math.pi * s)[:, None] ** .5 * (np.cos(.5 * math.pi * s)[:, None] * start[j] + np.sin(.5 * math.pi * s)[:, None] * end[j])
-        e = self._energy(self.template)
-        self.template *= world.strength / np.sqrt(e)[:, None, None]
-        self.energy = self._energy(self.template)                        # (J,) all strength ** 2
-        self.g = (1 - self.rho) / (1 + self.rho) * self.template.sum(1)  # (J, K) R^-1 1 against the pattern
+    def __init__(self, rng, d: int, speaker: float, identity: float):
         # features = offset + scale * basis @ (spread * frame coordinates)
         self.spread = np.concatenate([np.ones(24), np.linspace(.4, .1, d - 24)])
         self.basis = np.linalg.qr(rng.standard_normal((d, d)))[0]
@@ -197,8 +183,34 @@ class _Part:
         self.offset = .5 * rng.standard_normal(d)
         self.mix = (self.basis * self.spread).T * self.scale             # (d, d) coordinates @ mix
         self.unmix = (self.basis[:, :self.K] / self.spread[:self.K]) / self.scale[:, None]  # (d, K)
-        self.shift_sd = np.full(d, self.tau)
-        self.shift_sd[self.K:self.K + 8] = world.identity
+        self.shift_sd = np.full(d, float(speaker))
+        self.shift_sd[self.K:self.K + 8] = identity
+
+
+class _Part(_Frame):
+    "One modality of a world: its frame and the patterns in it."
+    def __init__(self, world: World, index: int, name: str, d: int):
+        super().__init__(_rng(world.seed, 1000 + index), d, world.speaker, world.identity)
+        C, J = len(LABELS), len(LABELS) + 2
+        self.name, self.d, self.index, self.rho, self.tau = name, d, index, float(world.rho[name]), float(world.speaker)
+        self.rate = np.concatenate([world.relevance[:, index], world.distractors])  # (J,)
+        self.width = np.array([2, 3, 4, 3, 2, 4, 3, 3])[np.concatenate([(np.arange(C) + 2 * index) % C, [6, 7]])]  # (J,) steps
+        axes = np.eye(self.K)
+        self.path = start, end = axes[:J].copy(), axes[J:].copy()        # (J, K) a pattern turns from one direction to the other
+        a, b = [(0, 1), (3, 5), (2, 4)][index % 3]                       # the pair that the first distractor lies between
+        h = world.half_look
+        for path in (start, end): path[C] = h * (path[a] + path[b]) / math.sqrt(2) + math.sqrt(1 - h * h) * path[C]
+        self.template = np.zeros((J, 4, self.K))                         # (J, steps, K)
+        for j, w in enumerate(self.width): self.template[j, :w] = self._pattern(j, w)
+        e = self._energy(self.template)
+        self.template *= world.strength / np.sqrt(e)[:, None, None]
+        self.energy = self._energy(self.template)                        # (J,) all strength ** 2
+        self.g = (1 - self.rho) / (1 + self.rho) * self.template.sum(1)  # (J, K) R^-1 1 against the pattern
+
+    def _pattern(self, j, w):
+        "Pattern j over w steps, (w, K), before its scale."
+        (start, end), s = self.path, (np.arange(w) + .5) / w
+        return np.sin(math.pi * s)[:, None] ** .5 * (np.cos(.5 * math.pi * s)[:, None] * start[j] + np.sin(.5 * math.pi * s)[:, None] * end[j])
 
     def _energy(self, T):
         "mu' R^-1 mu of patterns that touch neither end of the clip, R_st = rho^|s - t|."
@@ -234,15 +246,14 @@ def _plant(part: _Part, y: np.ndarray, lengths: np.ndarray, rng) -> tuple:
     start[i, order[i, kk]] = begin[i, kk]
     return shows, start
 
-# %% ../nbs/03_synthetic.ipynb #8a11a81f
-def _features(part: _Part, lengths, video, start, gain, seed_key, chunk=1024):
-    "Yield (first clip, last clip, values (sum L, d) float32), a few clips at a time."
+# %% ../nbs/03_synthetic.ipynb #b296dfc5
+def _noise(part: _Part, lengths, video, seed_key, chunk=1024):
+    "Yield (clips, their first rows, coordinates (sum L, d) float32 of noise and speakers, shift (n, K)), a few clips at a time."
     shift = _rng(*seed_key, 10).standard_normal((int(video.max()) + 1, part.d), dtype=np.float32) * part.shift_sd.astype(np.float32)
     noise = _rng(*seed_key, 11)
     rho, c = np.float32(part.rho), np.float32(math.sqrt(1 - part.rho ** 2))
-    mix, offset, template = part.mix.astype(np.float32), part.offset.astype(np.float32), part.template.astype(np.float32)
     for lo in range(0, len(lengths), chunk):
-        L, s, r = lengths[lo:lo + chunk], start[lo:lo + chunk], gain[lo:lo + chunk].astype(np.float32)
+        L = lengths[lo:lo + chunk]
         ends = np.cumsum(L)
         first = ends - L
         w = noise.standard_normal((int(ends[-1]), part.d), dtype=np.float32)   # (sum L, d)
@@ -250,11 +261,19 @@ def _features(part: _Part, lengths, video, start, gain, seed_key, chunk=1024):
             i = first[L > t] + t
             w[i] = rho * w[i - 1] + c * w[i]
         w += np.repeat(shift[video[lo:lo + chunk]], L, 0)
+        yield slice(lo, lo + len(L)), first, w, shift[video[lo:lo + chunk], :part.K]
+
+
+def _features(part: _Part, lengths, video, start, gain, seed_key, chunk=1024):
+    "Yield (first clip, last clip, values (sum L, d) float32, shift), a few clips at a time."
+    mix, offset, template = part.mix.astype(np.float32), part.offset.astype(np.float32), part.template.astype(np.float32)
+    for clips, first, w, shift in _noise(part, lengths, video, seed_key, chunk):
+        s, r = start[clips], gain[clips].astype(np.float32)
         for j, width in enumerate(part.width):
             i = np.flatnonzero(s[:, j] >= 0)
             for step in range(width):
                 w[first[i] + s[i, j] + step, :part.K] += r[i, None] * template[j, step]
-        yield lo, lo + len(L), w @ mix + offset, shift[video[lo:lo + chunk], :part.K]
+        yield clips.start, clips.stop, w @ mix + offset, shift
 
 # %% ../nbs/03_synthetic.ipynb #a49e6c33
 class TwinSplit:

@@ -21,7 +21,7 @@ class Browser:
     def __enter__(self):
         self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         flags = ("--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run --disable-background-networking --disable-component-update "
-                 "--disable-sync --disable-quic --disable-extensions --hide-scrollbars --allow-file-access-from-files --remote-debugging-port=0")
+                 "--disable-sync --disable-quic --disable-extensions --hide-scrollbars --remote-debugging-port=0")
         self.process = subprocess.Popen([chromium(), *flags.split(), f"--user-data-dir={self.folder.name}", "about:blank"],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.loop, self.count, self.errors, self.requests, self.events = IOLoop(make_current=False), 0, [], [], []
@@ -43,7 +43,9 @@ class Browser:
         self.loop.close()
         self.folder.cleanup()
 
-    def wait(self, make, timeout=60): return self.loop.run_sync(make, timeout=timeout)
+    patience = 60 # seconds for an answer
+
+    def wait(self, make): return self.loop.run_sync(make, timeout=self.patience)
 
     def read(self):
         "The next message; events are sorted into `errors`, `requests` and `events`."
@@ -72,12 +74,37 @@ class Browser:
 
     def size(self, width, height=900): self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
 
-    def open(self, path):
-        "Open a file of the book and wait until its mathematics is typeset."
+    def open(self, path, patience=60):
+        "Open a file of the book and wait until its mathematics is typeset, each step at most `patience` seconds."
+        self.patience = patience
         self.events.clear()
         self.call("Page.navigate", url=Path(path).resolve().as_uri() if "://" not in str(path) else str(path))
         while "Page.loadEventFired" not in self.events: self.read()
         self.ask("window.MathJax && MathJax.startup && MathJax.startup.promise ? MathJax.startup.promise.then(() => 1) : 1")
+        self.patience = 60
+
+    def point(self, selector, patience=3):
+        "Rest the pointer on the first visible element of a selector; the text of the preview that appears and whether it lies within the window, or None."
+        return self.ask("""(async () => {
+            const e = [...document.querySelectorAll(%s)].find(x => x.getClientRects().length);
+            if (!e) return null;
+            e.scrollIntoView({block: 'center', behavior: 'instant'});
+            e.dispatchEvent(new PointerEvent('pointerover', {bubbles: true, pointerType: 'mouse'}));
+            const end = Date.now() + %d;
+            let got = null;
+            while (Date.now() < end) {
+                await new Promise(r => setTimeout(r, 30));
+                const box = document.getElementById('preview');
+                if (!box || box.hidden || !box.innerText.trim()) continue;
+                const r = box.getBoundingClientRect(), raw = [...box.querySelectorAll('.math')].some(m => !m.querySelector('mjx-container'));
+                got = {text: box.innerText, raw, inside: r.left >= 0 && r.right <= innerWidth + 1 && r.top >= 0, href: e.getAttribute('href')};
+                if (!raw) break;
+            }
+            document.dispatchEvent(new KeyboardEvent('keydown', {key: 'Escape'}));
+            e.dispatchEvent(new PointerEvent('pointerout', {bubbles: true}));
+            await new Promise(r => setTimeout(r, 20));
+            return got || {text: '', raw: false, inside: false, href: e.getAttribute('href')};
+        })()""" % (json.dumps(selector), 1000 * patience))
 
     def theme(self, name):
         "light or dark"
