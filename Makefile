@@ -19,7 +19,7 @@ test: .venv/ready
 	@$(PY) -m book.check
 	@echo "running every notebook as a test"
 	@.venv/bin/nbdev_test --n_workers 2
-	@$(PY) -m pytest
+	@$(PY) -m pytest -n 2 --dist worksteal
 
 sync: .venv/ready
 	@.venv/bin/nbdev_clean

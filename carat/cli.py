@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['model_options', 'commands', 'main']
 
-# %% ../nbs/26_command_line.ipynb #de92e063
+# %% ../nbs/26_command_line.ipynb #5a8ebe08
 import dataclasses
 import json
+import os
 import re
 import sys
 import time
@@ -236,7 +237,7 @@ def model_options(
                for f in dataclasses.fields(config) if f.name not in ("modalities", "labels") for default in [getattr(config, f.name)]]
     return dataclasses.make_dataclass("Model", options, frozen=True)
 
-# %% ../nbs/26_command_line.ipynb #0f657ee5
+# %% ../nbs/26_command_line.ipynb #57b8dbe7
 def _train_command(argv):
     "The train command with the options of the model and the preset that argv asks for."
     from carat.train import MODELS, TrainConfig, model_classes, preset_of
@@ -334,6 +335,7 @@ def _train_seeds(out, seeds, jobs, quiet, how):
     from carat.store import Store
     from carat.train import _write, check_free
     if len(set(seeds)) < len(seeds): raise CaratError(f"a seed is given twice: {' '.join(map(str, seeds))}")
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1: raise CaratError("--seeds starts a process a run, and torchrun several for one run: use one of the two")
     if jobs is not None and jobs < 1: raise CaratError(f"jobs is {jobs}; give at least 1")
     Store(how["store"])
     if not how["resume"]:
@@ -417,7 +419,7 @@ def _predict(
     found.write_csv(out)
     print(f"{out}: {len(found.id)} samples, a label is chosen above {found.threshold:.4f}")
 
-# %% ../nbs/26_command_line.ipynb #d1e6cea4
+# %% ../nbs/26_command_line.ipynb #c9e3d9b4
 def commands(
     argv=(), # the command line, of which `train` reads its preset
 ) -> tyro.extras.SubcommandApp:
@@ -450,7 +452,7 @@ def main(
         elif torch is not None and isinstance(e, torch.OutOfMemoryError): message = "the device's memory is full: use a smaller --batch-size or --eval-batch-size"
         elif isinstance(e, OSError): message = str(e)
         else: raise
-        print(f"carat: {' '.join(message.split())}", file=sys.stderr)
+        print("carat: " + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split())), file=sys.stderr)
         return 2
     return 0
 

@@ -92,7 +92,7 @@ def average_rows(intervals,             # (n, 2) seconds: start and end of each 
     n = np.maximum(met[:, None] if spoilt is None else met[:, None] - spoilt, 1)
     return (sums / n).astype(np.float32), met, bad
 
-# %% ../nbs/08_import_csd.ipynb #645122ff
+# %% ../nbs/08_import_csd.ipynb #78b721f3
 @dataclass
 class Sequence:
     "One .csd file: where it is, what it was taken for and why; open while it is read."
@@ -132,14 +132,17 @@ class Sequence:
             if features.shape != (n, self.width) and not (self.strings and features.ndim == 1):
                 raise CaratError(f"{where}: features of shape {features.shape}, expected (rows, {self.width}) as in the file's first video. Copy the file again.")
             if n > _ROWS: raise CaratError(f"{where} declares {n} rows; no video has more than {_ROWS}. Copy the file again.")
+            if self.strings and features.size * features.dtype.itemsize > _TEXT: raise CaratError(f"{where} declares more text than a video can have. Copy the file again.")
             if not self.strings and features.dtype.kind not in "fiu": raise CaratError(f"{where}: features of type {features.dtype}, expected numbers. Copy the file again.")
             if intervals.shape != (n, 2) or intervals.dtype.kind not in "fiu":
                 raise CaratError(f"{where}: intervals of shape {intervals.shape} and type {intervals.dtype}, expected ({n}, 2) numbers for its {n} rows of features. Copy the file again.")
             times = intervals[()].astype(np.float64)
             return times, features[()] if self.strings or features.size * features.dtype.itemsize <= _WHOLE else features
 
-# %% ../nbs/08_import_csd.ipynb #10a9da5c
+# %% ../nbs/08_import_csd.ipynb #5047cde3
 _ROWS = 4_000_000                        # rows of a video: eleven hours of COVAREP
+_COLUMNS = 20_000                        # columns of a modality
+_TEXT = 64 << 20                         # bytes of the words of a video
 _SEGMENTS = 5_000                        # segments of a video
 _EXPECTED = {                            # kind: (what it is called in messages, width, what its names hold)
     "t": ("word vectors (CMU_MOSEI_TimestampedWordVectors.csd)", 300, ("glove", "wordvector")),
@@ -161,6 +164,7 @@ def _children(file: h5py.File, path: Path) -> h5py.Group:
     if len(roots) != 1: raise CaratError(f"{path} has {len(roots)} groups at its root ({_some(roots) or 'none'}), and a .csd file has one. Is this the right file?")
     root = file[roots[0]]
     if not isinstance(root, h5py.Group) or not isinstance(root.get("data"), h5py.Group): raise CaratError(f"{path}: '{roots[0]}' has no group 'data'. Is this a .csd file? Copy it again.")
+    if any(v.file.filename != file.filename for v in (root, root["data"])): raise CaratError(f"{path} points to another file. Use files that hold their own data.")
     return root
 
 def _metadata(root: h5py.Group, path: Path, key: str) -> str:
@@ -203,6 +207,7 @@ def _glance(path: Path) -> Sequence:
         if "[" in video: raise CaratError(f"{path} has entries such as '{_text(video)}': it was aligned already. Use the files as published, with an entry a video.")
         shape, strings = group["features"].shape, group["features"].dtype.kind == "S"
         if len(shape) != 2 and not (strings and len(shape) == 1): raise CaratError(f"{path}: video '{_text(video)}' has features of shape {shape}, expected (rows, columns). Copy the file again.")
+        if not strings and shape[1] > _COLUMNS: raise CaratError(f"{path}: video '{_text(video)}' has features of {shape[1]} columns; at most {_COLUMNS} can be averaged in little memory. Copy the file again.")
         return Sequence(path, name, shape[1] if len(shape) == 2 else 1, {"root": name, "metadata": said, "file": path.stem}, strings)
 
 def _plain(name: str) -> str: return re.sub(r"[^a-z0-9]", "", name.lower())

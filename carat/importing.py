@@ -758,7 +758,7 @@ def strip(
     keep = (first < T)[:, None] & ((step >= first[:, None]) if side == "left" else (step < T - last[:, None]) if side == "right" else (step >= 0))
     return x[keep], keep.sum(1), side
 
-# %% ../nbs/06_import.ipynb #1e666fca
+# %% ../nbs/06_import.ipynb #37e6230c
 class Report:
     """What an importer found, dropped and changed; printable, and kept as JSON in the store's attribute `report` and beside it.
 
@@ -881,4 +881,5 @@ class Report:
             for k, v in s.items():
                 plain = isinstance(v, dict) and all(isinstance(n, (int, float, str)) for n in v.values())
                 lines.append(f"  {k}: " + (", ".join(f"{a} {n:,}" if isinstance(n, int) else f"{a} {n}" for a, n in v.items()) if plain else v if isinstance(v, str) else json.dumps(v, ensure_ascii=False)))
-        return "\n".join(lines + ([""] + [f"- {n}" for n in self.notes] if self.notes else []))
+        lines += ([""] + [f"- {n}" for n in self.notes]) if self.notes else []
+        return "\n".join("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line) for line in lines)      # names come from files: nothing of them may steer a terminal

@@ -17,20 +17,26 @@ from .core import CaratError
 from .importing import PickledArray, Report, clean, read_pickle, zero_edges
 from .store import StoreWriter, _some, _text
 
-# %% ../nbs/07_import_mosei.ipynb #425ebce7
+# %% ../nbs/07_import_mosei.ipynb #fcb782d2
 LABELS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
 _SPELLINGS = {"happy": "happy", "happiness": "happy", "joy": "happy", "sad": "sad", "sadness": "sad", "anger": "anger", "angry": "anger", "surprise": "surprise", "surprised": "surprise",
               "disgust": "disgust", "disgusted": "disgust", "fear": "fear", "fearful": "fear"}
 _SPLITS, _WIDTHS = ("train", "valid", "test"), {"t": 300, "v": 35, "a": 74}
 _BLOCK = 16 << 20           # bytes of the rows that are held at a time
+_ROW = 64 << 20             # bytes of the largest row that is believed
 _AGAIN = "Is it the right file? If so, it is damaged: get it again."
 
 
 def _entry(where: str, d, key: str):
     "What a dictionary of the file holds under a key."
     if not isinstance(d, dict): raise CaratError(f"{where} is {type(d).__name__}, and should be a dictionary with '{key}'. {_AGAIN}")
-    if key not in d: raise CaratError(f"{where} has no '{key}'; it has {_some([_text(k) for k in d]) or 'nothing'}. {_AGAIN}")
+    if key not in d: raise CaratError(f"{where} has no '{key}'; it has {_some([_text(k)[:60] for k in d]) or 'nothing'}. {_AGAIN}")
     return d[key]
+
+def _items(where: str, v: PickledArray) -> list:
+    "A small array as a list: ids and labels, which are few beside the features."
+    if v.size > 1 << 22 or v.nbytes > _ROW: raise CaratError(f"{where} is an array of shape {v.shape}, more than ids or labels can be. {_AGAIN}")
+    return v.read().tolist()
 
 def _columns(path, data) -> dict[int, int]:
     "{id: column of LABELS, or -1 for the marks around the labels}, as the file's own dictionary says."
@@ -38,7 +44,7 @@ def _columns(path, data) -> dict[int, int]:
     if not isinstance(words, dict) or not words: raise CaratError(f"{path}: ['dict']['tgt'] is no dictionary of emotions. {_AGAIN}")
     columns, taken = {}, {}
     for word, i in words.items():
-        word = _text(word).strip()
+        word = _text(word).strip()[:60]
         emotion = _SPELLINGS.get(word.lower())
         if type(i) is not int or i in columns: raise CaratError(f"{path}: ['dict']['tgt'] gives '{word}' the id {i if type(i) is int else type(i).__name__}; ids are whole numbers, each given once. {_AGAIN}")
         if word.startswith("<"): columns[i] = -1 if word != "<unk>" else -2
@@ -50,11 +56,11 @@ def _columns(path, data) -> dict[int, int]:
 def _labels(path, split: str, tgt, columns: Mapping[int, int]) -> np.ndarray:
     "(N, 6) labels of the id lists of a split."
     where = f"{path}: 'tgt' of '{split}'"
-    if isinstance(tgt, PickledArray) and tgt.ndim == 2: tgt = tgt.read().tolist()
+    if isinstance(tgt, PickledArray) and tgt.ndim == 2: tgt = _items(where, tgt)
     if not isinstance(tgt, (list, tuple)): raise CaratError(f"{where} is {type(tgt).__name__}, and should be a list with the label ids of each row. {_AGAIN}")
     y = np.zeros((len(tgt), len(LABELS)), np.float32)
     for r, ids in enumerate(tgt):
-        if isinstance(ids, PickledArray) and ids.ndim == 1: ids = ids.read().tolist()
+        if isinstance(ids, PickledArray) and ids.ndim == 1: ids = _items(f"{where}, row {r}", ids)
         if not isinstance(ids, (list, tuple)): raise CaratError(f"{where}, row {r} is {type(ids).__name__}, and should be a list of label ids. {_AGAIN}")
         for i in ids:
             column = columns.get(i) if type(i) is int else None
@@ -63,7 +69,7 @@ def _labels(path, split: str, tgt, columns: Mapping[int, int]) -> np.ndarray:
             if column >= 0: y[r, column] = 1
     return y
 
-# %% ../nbs/07_import_mosei.ipynb #f99c57fb
+# %% ../nbs/07_import_mosei.ipynb #dc70a51f
 class _Rows:
     "The rows of a modality, (n, T, d), read in blocks."
     def __init__(self, where: str, v):
@@ -79,6 +85,7 @@ class _Rows:
             raise CaratError(f"{where} is {found}, and should be an array (N, steps, width) or a list of N arrays (steps, width). {_AGAIN}")
         if kinds != {"f"}: raise CaratError(f"{where} should hold floating-point numbers. {_AGAIN}")
         if not self.T or not self.d: raise CaratError(f"{where} has rows of shape {(self.T, self.d)}. {_AGAIN}")
+        if self.nbytes > _ROW: raise CaratError(f"{where} has rows of shape {(self.T, self.d)}, more than one utterance can be. {_AGAIN}")
 
     @property
     def nbytes(self) -> int: return self.T * self.d * (self.v if isinstance(self.v, PickledArray) else self.v[0]).dtype.itemsize
@@ -249,7 +256,7 @@ def _pair(u: _Words, a: _Words) -> np.ndarray:
         if partner[i] >= 0: free[partner[i]] = False
     return partner
 
-# %% ../nbs/07_import_mosei.ipynb #f95c2df3
+# %% ../nbs/07_import_mosei.ipynb #3814f05b
 _UNALIGNED = {"text": "t", "vision": "v", "audio": "a"}
 
 def _ids(path, split: str, v, n: int) -> tuple[list[str], list[str]]:
@@ -257,12 +264,12 @@ def _ids(path, split: str, v, n: int) -> tuple[list[str], list[str]]:
     where = f"{path}: 'id' of '{split}'"
     if isinstance(v, PickledArray):
         if v.dtype.kind not in "SU" or v.ndim not in (1, 2): raise CaratError(f"{where} is an array of {v.dtype} and shape {v.shape}, and should hold [video, start, end] for each row. {_AGAIN}")
-        v = v.read().tolist()
+        v = _items(where, v)
     if not isinstance(v, (list, tuple)): raise CaratError(f"{where} is {type(v).__name__}, and should hold [video, start, end] for each row. {_AGAIN}")
     if len(v) != n: raise CaratError(f"{where} has {len(v)} rows, and the features have {n}. {_AGAIN}")
     ids, videos, seen = [], [], {}
     for r, row in enumerate(v):
-        if isinstance(row, PickledArray) and row.ndim == 1: row = row.read().tolist()
+        if isinstance(row, PickledArray) and row.ndim == 1: row = _items(f"{where}, row {r}", row)
         row = [row] if isinstance(row, (str, bytes)) else row
         if not isinstance(row, (list, tuple)) or not row or not all(isinstance(p, (str, bytes, int, float)) for p in row): raise CaratError(f"{where}, row {r} should be [video, start, end]. {_AGAIN}")
         video, *times = [_text(p).strip() for p in row]

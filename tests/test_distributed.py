@@ -69,6 +69,12 @@ def test_two_processes_follow_one_also_across_a_stop(twin, tmp_path):
     assert same_first(half) == same_first(whole)
 
 
+def test_seeds_are_not_for_torchrun(twin, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert cli.main(["train", str(twin), "--out", str(tmp_path / "many"), "--seeds", "1", "2", *TINY]) == 2
+    assert "torchrun" in capsys.readouterr().err and not (tmp_path / "many").exists()
+
+
 def test_many_seeds(twin, tmp_path, capsys):
     assert cli.main(["train", str(twin), "--out", str(tmp_path / "many"), "--seeds", "3", "1", "--jobs", "2", "--epochs", "1", *TINY]) == 0
     assert "2 seeds" in capsys.readouterr().out
