@@ -78,8 +78,11 @@ class _Pool:
         "Back among all N rows, zero for those left out."
         return x if self.keep is None else x.new_zeros(N, *x.shape[1:]).index_copy_(0, self.keep, x)
 
-# %% ../nbs/14_contrast.ipynb #44927ec2
-@torch.library.custom_op("carat::pool_lse", mutates_args=())
+# %% ../nbs/14_contrast.ipynb #4b95e67b
+_SPACE = __name__.split(".")[0] # "carat" in the package; a notebook's own operators must not take their place
+
+
+@torch.library.custom_op(f"{_SPACE}::pool_lse", mutates_args=())
 def _pool_lse(E: torch.Tensor, on: torch.Tensor, n: int, tau: float, block: int, max_norm: float, shared: bool = False) -> torch.Tensor:
     "Log of the sum of exp(E_i . E_j / tau) over all other rows j, for every row i of the pool (N, d); 0 where there is none."
     pool = _Pool(E, on, n, tau, block, max_norm)
@@ -98,7 +101,7 @@ def _pool_lse(E: torch.Tensor, on: torch.Tensor, n: int, tau: float, block: int,
     return pool.put(torch.where(pool.on & (lse != -torch.inf), lse, 0), len(E))
 
 
-@torch.library.custom_op("carat::pool_lse_backward", mutates_args=())
+@torch.library.custom_op(f"{_SPACE}::pool_lse_backward", mutates_args=())
 def _pool_lse_backward(g: torch.Tensor, lse: torch.Tensor, E: torch.Tensor, on: torch.Tensor, n: int, tau: float, block: int, max_norm: float, shared: bool = False) -> torch.Tensor:
     "Gradient of `(g * pool_lse).sum()` with respect to the first n rows of E; zero for the rest."
     pool = _Pool(E, on, n, tau, block, max_norm)
