@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['MODALITY_COLORS', 'LABEL_COLORS', 'SHADES', 'modality_color', 'modality_name', 'label_color', 'use_style', 'Table',
-           'table', 'Shown', 'show', 'relevance_matrix', 'relevance', 'relevance_samples', 'planted_hits', 'planted',
-           'neighbour_purity', 'latent_points', 'latent_map', 'attention_words', 'history', 'architecture']
+           'table', 'Shown', 'show', 'Moving', 'frames', 'relevance_matrix', 'relevance', 'relevance_samples',
+           'planted_hits', 'planted', 'neighbour_purity', 'latent_points', 'latent_map', 'attention_words', 'Clip',
+           'Clips', 'clips', 'history', 'architecture']
 
 # %% ../nbs/24_inside.ipynb #3e26a6b8
-import base64, html, io, re, sys, zlib
+import base64, html, io, json, re, sys, zlib
 from dataclasses import dataclass
+from xml.etree import ElementTree
 
 import matplotlib as mpl
 import numpy as np
@@ -157,6 +159,31 @@ def table(
     return Table(rows, header, caption)
 
 # %% ../nbs/24_inside.ipynb #461347a2
+def _svg_text(fig: Figure, salt: str) -> str:
+    "What matplotlib draws, without its head, its metadata and its style."
+    out = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": salt, "svg.fonttype": "path"}):
+        fig.savefig(out, format="svg", facecolor="none", metadata={"Date": None, "Creator": None})
+    s = out.getvalue()
+    return re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", s[s.index("<svg"):], flags=re.S)
+
+
+def _svg_page(s: str, fig: Figure, alt: str) -> str:
+    "An SVG element that fits its column, takes the colour of the text around it, and shares no id with another."
+    key = f"f{zlib.crc32(s.encode()):08x}"
+    s = re.sub(r'\bid="([^"]+)"', rf'id="{key}-\1"', s)
+    s = re.sub(r'(xlink:href="|url\()#', rf"\1#{key}-", s)
+    s = s.replace(_INK, "currentColor").replace("#000000", "currentColor")
+    width, height = fig.get_size_inches()
+    alt = html.escape(alt, quote=True)
+    open_tag = (f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+                f'viewBox="0 0 {width * 72:g} {height * 72:g}" role="img" aria-label="{alt}" fill="currentColor" '
+                f'style="--wide:{width * 108:.0f}px;width:100%;max-width:var(--wide);height:auto;stroke-linejoin:round;stroke-linecap:butt">'
+                f"<title>{alt}</title>")
+    s = re.sub(r"<svg[^>]*>", lambda _: open_tag, s, count=1)
+    return re.sub(r"\n\s*", " ", s).strip()
+
+
 class Shown:
     "A figure with its alternative text; a notebook shows it in the colours of the page, light or dark."
 
@@ -171,25 +198,7 @@ class Shown:
 
     def svg(self) -> str:
         "The figure as an SVG element whose text and lines take the colour of the text around it."
-        out = io.StringIO()
-        with mpl.rc_context({"svg.hashsalt": self.alt, "svg.fonttype": "path"}):
-            self.fig.savefig(out, format="svg", facecolor="none", metadata={"Date": None, "Creator": None})
-        s = out.getvalue()
-        s = s[s.index("<svg"):]
-        s = re.sub(r"<metadata>.*?</metadata>", "", s, flags=re.S)
-        s = re.sub(r"<style[^>]*>.*?</style>", "", s, flags=re.S)
-        key = f"f{zlib.crc32(s.encode()):08x}"  # ids of one page must differ from figure to figure
-        s = re.sub(r'\bid="([^"]+)"', rf'id="{key}-\1"', s)
-        s = re.sub(r'(xlink:href="|url\()#', rf"\1#{key}-", s)
-        s = s.replace(_INK, "currentColor").replace("#000000", "currentColor")
-        width, height = self.fig.get_size_inches()
-        alt = html.escape(self.alt, quote=True)
-        open_tag = (f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-                    f'viewBox="0 0 {width * 72:g} {height * 72:g}" role="img" aria-label="{alt}" fill="currentColor" '
-                    f'style="width:100%;max-width:{width * 108:.0f}px;height:auto;stroke-linejoin:round;stroke-linecap:butt">'
-                    f"<title>{alt}</title>")
-        s = re.sub(r"<svg[^>]*>", lambda _: open_tag, s, count=1)
-        return re.sub(r"\n\s*", " ", s).strip()
+        return _svg_page(_svg_text(self.fig, self.alt), self.fig, self.alt)
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
         return {"text/plain": f"[figure: {self.alt}]", "image/png": base64.b64encode(self.png()).decode(),
@@ -209,6 +218,112 @@ def show(
     pyplot = sys.modules.get("matplotlib.pyplot")
     if pyplot is not None: pyplot.close(fig)
     return Shown(fig, " ".join(alt.split()))
+
+# %% ../nbs/24_inside.ipynb #8438ca82
+for _prefix, _name in (("", "http://www.w3.org/2000/svg"), ("xlink", "http://www.w3.org/1999/xlink")): ElementTree.register_namespace(_prefix, _name)
+
+_PLAY = """(function () {
+  const root = document.getElementById("KEY"), range = root.querySelector("input"), out = root.querySelector("output"), play = root.querySelector("button");
+  const names = NAMES, last = names.length - 1, swapped = [...root.querySelectorAll("[data-at]")], gliding = [...root.querySelectorAll("[data-glide]")];
+  let timer = 0;
+  function show() {
+    const k = range.value;
+    for (const e of swapped) e.style.display = e.dataset.at.split(" ").includes(k) ? "" : "none";
+    for (const e of gliding) e.style.transform = "translate(" + e.dataset.glide.split(";")[k] + ")";
+    out.textContent = names[k]; range.setAttribute("aria-valuetext", names[k]);
+  }
+  function stop() { clearInterval(timer); timer = 0; play.textContent = "\\u25b6"; play.setAttribute("aria-label", "play"); }
+  function step() { range.value = +range.value === last ? 0 : +range.value + 1; show(); if (+range.value === last) stop(); }
+  range.addEventListener("input", () => { stop(); show(); });
+  play.addEventListener("click", () => {
+    if (timer) return stop();
+    play.textContent = "\\u2016"; play.setAttribute("aria-label", "pause");
+    timer = setInterval(step, PACE); step();
+  });
+  root.querySelector(".carat-control").style.display = "flex"; show();
+})();"""
+
+
+class Moving(Shown):
+    "Figures that are the positions of one slider; it moves without a kernel, in a notebook and on a page."
+
+    def __init__(self, figs: list, names: list, label: str, alt: str, start: int, pace: float):
+        super().__init__(figs[start], alt)
+        self.figs, self.names, self.label, self.start, self.pace = figs, names, label, start, pace
+
+    def svg(self) -> str:
+        "All positions in one SVG element: what they share stands in it once."
+        frames, defs = [], {}
+        for fig in self.figs:
+            root = ElementTree.fromstring(_svg_text(fig, self.alt))
+            for parent in list(root.iter()):
+                for child in [e for e in parent if e.tag.endswith("}defs")]:
+                    defs.update({e.get("id"): e for e in child}); parent.remove(child)
+            for e in root.iter():
+                e.text = e.tail = None
+                if not e.get("id", "").startswith("move-"): e.attrib.pop("id", None)
+            frames.append(root)
+        whole, = self._merged(frames)
+        whole.insert(0, self._group("defs")); whole[0].extend(defs.values())
+        return _svg_page(ElementTree.tostring(whole, encoding="unicode"), self.fig, self.alt)
+
+    def _group(self, tag="g", **attributes): return ElementTree.Element("{http://www.w3.org/2000/svg}" + tag, attributes)
+
+    def _merged(self, frames) -> list:
+        "The same element of all positions as few elements: one where nothing differs, else its children one by one, else a group for each look that it has."
+        looks = [ElementTree.tostring(e) for e in frames]
+        if len(set(looks)) == 1: return [frames[0]]
+        fixed = [[e for e in f if not e.get("id")] for f in frames]
+        if len(frames[0]) and len({len(f) for f in fixed}) == 1 and all(f.attrib == frames[0].attrib for f in frames):
+            out = ElementTree.Element(frames[0].tag, frames[0].attrib)
+            for same in zip(*fixed): out.extend(self._merged(same))
+            for e in frames[0]:
+                if name := e.get("id"): out.append(self._glider([next(x for x in f if x.get("id") == name) for f in frames]))
+            return [out]
+        out = []
+        for look in dict.fromkeys(looks):
+            at = [k for k, other in enumerate(looks) if other == look]
+            out.append(self._group(**{"data-at": " ".join(map(str, at))}, **({} if self.start in at else {"style": "display:none"})))
+            out[-1].append(frames[at[0]])
+        return out
+
+    def _glider(self, same):
+        "One thing at all its places."
+        first = lambda e: next(m for x in e.iter() for k in ("d", "transform") if (m := re.search(r"(-?[\d.]+)[ ,]+(-?[\d.]+)", x.get(k, ""))))
+        place = np.array([[float(v) for v in first(e).groups()] for e in same])
+        way = [f"{x:.1f}px,{y:.1f}px" for x, y in place - place[0]]
+        out = self._group(**{"data-glide": ";".join(way), "style": f"transform:translate({way[self.start]});transition:transform .8s ease-in-out"})
+        same[0].attrib.pop("id"); out.append(same[0])
+        return out
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+        drawing = self.svg()
+        key = f"m{zlib.crc32(drawing.encode()):08x}"
+        control = ('<div class="carat-control" style="display:none;gap:.6em;align-items:center;max-width:34em;margin:.2em 0 .6em">'
+                   '<button type="button" aria-label="play" style="width:2.2em;border:1px solid #808080;border-radius:4px;background:none;color:inherit;cursor:pointer">\u25b6</button>'
+                   f'<label style="display:flex;flex:1;gap:.6em;align-items:center;margin:0"><span>{_rich(self.label)}</span>'
+                   f'<input type="range" min="0" max="{len(self.names) - 1}" value="{self.start}" step="1" style="flex:1;min-width:5em;accent-color:#0072B2"></label>'
+                   f'<output style="min-width:{.62 * max(map(len, self.names)) + .5:.1f}em;font-variant-numeric:tabular-nums">{html.escape(self.names[self.start])}</output></div>')
+        script = _PLAY.replace("KEY", key).replace("NAMES", json.dumps(self.names).replace("<", "\\u003c")).replace("PACE", f"{1000 * self.pace:.0f}")
+        return {**super()._repr_mimebundle_(), "text/html": f'<div class="carat-figure carat-moving" id="{key}">{control}{drawing}<script>{script}</script></div>'}
+
+
+def frames(
+    figs,  # two or more matplotlib figures of one size, a position of the slider each
+    names,  # what each position is called, such as "0.07"
+    label: str,  # what the slider moves; may hold $mathematics$
+    alt: str,  # one sentence that says what the figures show
+    start: int = 0,  # the position that shows first, and where nothing moves: in print, or without scripts
+    pace: float = .35,  # seconds a position when played
+) -> Moving:  # shows itself as the last value of a cell
+    """A figure that the reader moves. Artists whose gid begins with "move-" glide from place to place, others change at once.
+    Raises `CaratError` without a text, for fewer than two figures, or where names and figures do not match."""
+    figs, names = list(figs), [str(n) for n in names]
+    if len(figs) < 2 or len(names) != len(figs): raise CaratError(f"frames: {len(figs)} figures and {len(names)} names; give two or more figures and a name for each")
+    if not 0 <= start < len(figs): raise CaratError(f"frames: start is {start}; the positions are 0 to {len(figs) - 1}")
+    if len({tuple(f.get_size_inches()) for f in figs}) > 1: raise CaratError("frames: the figures differ in size; give all the same figsize")
+    for fig in figs: shown = show(fig, alt)
+    return Moving(figs, names, label, shown.alt, start, pace)
 
 # %% ../nbs/24_inside.ipynb #95370fe8
 def _array(x, dtype=None) -> np.ndarray:
@@ -501,6 +616,127 @@ def attention_words(
             for tick, true in zip(ax.get_yticklabels(), _array(y)):
                 tick.set_fontweight("bold" if true > 0 else "normal"); tick.set_alpha(1 if true > 0 else .65)
     return fig
+
+# %% ../nbs/24_inside.ipynb #147f019e
+@dataclass
+class Clip:
+    "What a model says about one utterance, as `clips` shows it."
+    words: list  # T words
+    alpha: dict  # {modality: (T, C)} label attention of Eq. 1; a modality that is left out has no lane
+    y: object  # (C,) 0/1, true labels
+    scores: object = None  # (C,) scores in [0, 1], None where there are none to show
+    leaned: object = None  # (C,) index of the modality that each label leaned on, -1 for none
+    planted: dict | None = None  # {modality: (T, C) bool} steps at which an emotion really shows, where that is known
+
+
+_CLIPS_STYLE = """.carat-clips { max-width: 52rem; margin: .5em 0; font-size: .92rem }
+.carat-clips .clip { display: flex; flex-wrap: wrap; gap: .6em 2em; align-items: flex-start }
+.carat-clips .clip[hidden] { display: none }
+.carat-clips .lanes { flex: 3 1 17em; display: flex; flex-wrap: wrap; gap: .45em 0 }
+.carat-clips .lanes > span { display: inline-flex; flex-direction: column; gap: 2px }
+.carat-clips .lanes i, .carat-clips .lanes b { font-style: normal; font-weight: 400; border-bottom: 2px solid rgb(128 128 128 / calc(var(--p, 0) * 1)); background: rgb(var(--c) / calc(.06 + .94 * var(--a))) }
+.carat-clips .lanes b { padding: 0 .28em; background: rgb(var(--c) / calc(.55 * var(--a))) }
+.carat-clips .lanes i { height: .75em }
+.carat-clips .labels { flex: 2 1 14em; display: grid; gap: 2px }
+.carat-clips .labels button { display: grid; grid-template-columns: 5em 1fr 2.6em 4em; gap: .5em; align-items: center; text-align: left; padding: .12em .4em; border: 1px solid transparent; border-radius: 4px; background: none; color: inherit; font: inherit; cursor: pointer }
+.carat-clips .labels button[aria-pressed=true] { border-color: #808080; background: rgb(128 128 128 / .14) }
+.carat-clips .labels .true { font-weight: 700 }
+.carat-clips .labels .track { position: relative; height: .75em; background: rgb(128 128 128 / .14) }
+.carat-clips .labels .track > * { position: absolute; inset: 0 auto 0 0 }
+.carat-clips .labels .bar { background: rgb(var(--c)) }
+.carat-clips .labels .cut { border-right: 2px dotted currentColor }
+.carat-clips .labels small { white-space: nowrap }
+.carat-clips .swatch { display: inline-block; width: .8em; height: .8em; margin: 0 .25em 0 .7em; vertical-align: -.05em; background: rgb(var(--c)) }
+.carat-clips select { max-width: 100%; font: inherit; color: inherit; background: transparent; border: 1px solid #808080; border-radius: 4px; padding: .1em .3em; margin-bottom: .6em }
+.carat-clips select option { color: #000; background: #fff }
+.carat-clips .key { font-size: .85em; opacity: .85; margin-top: .35em }"""
+_CLIPS_SCRIPT = """(function () {
+  const root = document.getElementById("KEY"), all = [...root.querySelectorAll(".clip")], select = root.querySelector("select");
+  function look(clip, c) {
+    for (const e of clip.querySelectorAll("[data-a]")) {
+      e.style.setProperty("--a", e.dataset.a.split(" ")[c] / 100);
+      e.style.setProperty("--p", (e.dataset.p || "").split(" ")[c] || 0);
+    }
+    clip.querySelectorAll("button").forEach((b, k) => b.setAttribute("aria-pressed", k === c));
+  }
+  for (const clip of all) clip.querySelectorAll("button").forEach((b, c) => {
+    b.addEventListener("click", () => look(clip, c));
+    b.addEventListener("pointerenter", e => { if (e.pointerType === "mouse") look(clip, c); });
+  });
+  if (select) { select.hidden = false; select.addEventListener("change", () => all.forEach((clip, k) => { clip.hidden = k !== +select.value; })); }
+})();"""
+
+
+class Clips:
+    "Utterances of which the reader picks one, and a label of it; shows itself, with the alternative text for those who cannot see it."
+
+    def __init__(self, items: list, labels: list, modalities: list, alt: str, threshold):
+        self.items, self.labels, self.modalities, self.alt, self.threshold = items, labels, modalities, alt, threshold
+
+    def _lanes(self, item: Clip, c: int) -> str:
+        T, steps = len(item.words), []
+        strength = {m: np.rint(100 * np.minimum(_array(a, float) / np.maximum(_array(a, float).max(0), 3 / T), 1)).astype(int) for m, a in item.alpha.items()}  # even attention, 1/T, stays pale
+        for i, word in enumerate(item.words):
+            lanes = ""
+            for k, (m, a) in enumerate(strength.items()):
+                known = (item.planted or {}).get(m)
+                marks = "" if known is None or not _array(known)[i].any() else f' data-p="{" ".join(str(int(p)) for p in _array(known)[i])}"'
+                now = f"--c:{_rgb(modality_color(m))};--a:{a[i, c] / 100:g}" + (f";--p:{int(_array(known)[i, c])}" if marks else "")
+                tag = "b" if k == 0 else "i"
+                lanes += f'<{tag} data-a="{" ".join(map(str, a[i]))}"{marks} style="{now}">{html.escape(word) if k == 0 else ""}</{tag}>'
+            steps.append(f"<span>{lanes}</span>")
+        return f'<div class="lanes">{"".join(steps)}</div>'
+
+    def _labels(self, item: Clip, chosen: int) -> str:
+        rows, y = [], _array(item.y) > 0
+        for c, name in enumerate(self.labels):
+            cells = f'<span class="{"true" if y[c] else ""}">{html.escape(name)}</span>'
+            if item.scores is not None:
+                m = None if item.leaned is None or item.leaned[c] < 0 else self.modalities[int(item.leaned[c])]
+                cut = "" if self.threshold is None else f'<span class="cut" style="width:{100 * self.threshold:.1f}%"></span>'
+                cells += (f'<span class="track"><span class="bar" style="--c:{_rgb(modality_color(m) if m else _SOFT)};width:{100 * float(item.scores[c]):.1f}%"></span>{cut}</span>'
+                          f'<span>{float(item.scores[c]):.2f}</span><small>{modality_name(m) if m else ""}</small>')
+            rows.append(f'<button type="button" aria-pressed="{str(c == chosen).lower()}">{cells}</button>')
+        return f'<div class="labels">{"".join(rows)}</div>'
+
+    def _repr_html_(self) -> str:
+        blocks = []
+        for k, item in enumerate(self.items):
+            first = max(np.flatnonzero(_array(item.y) > 0), key=lambda c: 0 if item.scores is None else float(item.scores[c]), default=0)
+            blocks.append(f'<div class="clip"{"" if k == 0 else " hidden"}>{self._lanes(item, int(first))}{self._labels(item, int(first))}</div>')
+        shorten = lambda words: " ".join(words[:9]) + (" ..." if len(words) > 9 else "")
+        options = "".join(f'<option value="{k}">{html.escape(shorten(item.words))}</option>' for k, item in enumerate(self.items))
+        select = f'<select aria-label="pick an utterance" hidden>{options}</select>' if len(self.items) > 1 else ""
+        shown = list(self.items[0].alpha)
+        key = "".join(f'<span class="swatch" style="--c:{_rgb(modality_color(m))}"></span>{modality_name(m)}{", behind the words" if k == 0 else ""}' for k, m in enumerate(shown))
+        known = "; underlined, where the emotion really shows" if any(item.planted for item in self.items) else ""
+        body = select + "".join(blocks) + f'<div class="key">Point at a label to see where it looked:{key}{known}. Bold labels are true.</div>'
+        name = f"c{zlib.crc32(body.encode()):08x}"
+        return (f'<div class="carat-clips" id="{name}" role="group" aria-label="{html.escape(self.alt, quote=True)}"><style>{_CLIPS_STYLE}</style>{body}'
+                f'<script>{_CLIPS_SCRIPT.replace("KEY", name)}</script></div>')
+
+    def __repr__(self) -> str: return f"[figure: {self.alt}]"
+
+
+def _rgb(color) -> str: return " ".join(str(round(255 * v)) for v in to_rgb(color))
+
+
+def clips(
+    items,  # one or more `Clip`s, of which the reader picks one
+    labels,  # C names
+    modalities,  # M names, in the order that `leaned` counts
+    alt: str,  # one sentence that says what is shown
+    threshold: float | None = None,  # of the decision, marked on the scores
+) -> Clips:  # shows itself as the last value of a cell
+    "Utterances word by word with a label's attention, its score and the modality that it leaned on; the reader picks utterance and label. Raises `CaratError` where shapes do not match."
+    items, labels, modalities = list(items), list(labels), list(modalities)
+    if not alt or not alt.strip(): raise CaratError("clips: alternative text is needed: one sentence that says what is shown")
+    if not items: raise CaratError("clips: no clip is given")
+    for k, item in enumerate(items):
+        for m, a in {**item.alpha, **{f"planted {m}": p for m, p in (item.planted or {}).items()}}.items(): _check(f"clip {k}, {m}", _array(a), (len(item.words), len(labels)))
+        for name in ("y", "scores", "leaned"):
+            if (v := getattr(item, name)) is not None: _check(f"clip {k}, {name}", _array(v), (len(labels),))
+    return Clips(items, labels, modalities, " ".join(alt.split()), threshold)
 
 # %% ../nbs/24_inside.ipynb #2833a5d9
 def _end_labels(ax, x, ys: dict, colors: dict, gap: float = .062) -> None:
