@@ -1,5 +1,6 @@
 """Links that nobody has to write, set into a page as it is rendered: "Eq. 4" in prose leads to the equation, inline code that names a public
-name of the package to its entry in the reference, and a formula that is a symbol of the chapter's tables to the index of symbols."""
+name of the package to its entry in the reference, and a formula that is a symbol of the chapter's tables to the index of symbols. Within longer
+formulas a known symbol carries its id as a class, so that the page can show what it means."""
 import ast
 import re
 from functools import lru_cache
@@ -82,11 +83,10 @@ def link_names(builder, docname, doctree):
 
 @lru_cache(None)
 def symbols_in(chapter):
-    "{plain form: id} of the symbols that a chapter knows: those of its own tables, and those of the notation."
+    "{plain form: id} of the symbols that a chapter knows: those of its own tables, then those of the notation, then what others write with an index."
     known = {}
-    for own in (False, True):
-        for s in facts().symbols:
-            if s.chapter == chapter if own else s.chapter == NOTATION: known[plain_tex(s.tex)] = symbol_id(s.tex)
+    for mine in (lambda s: re.search(r"\w[_^]", plain_tex(s.tex)), lambda s: s.chapter == NOTATION, lambda s: s.chapter == chapter):
+        known |= {plain_tex(s.tex): symbol_id(s.tex) for s in facts().symbols if mine(s)}
     return known
 
 
@@ -96,12 +96,76 @@ def symbol_of(tex, chapter):
     return known.get(form) or known.get(re.sub(r"\^([tva])\b", "^m", form))
 
 
+TOKEN = re.compile(r"\\\\(?:\s*\[[^\]]*\])?|\\[A-Za-z]+\*?|\\.|[A-Za-z]|\s+|.", re.S)
+ACCENTS = {rf"\{a}" for a in "tilde hat bar vec boldsymbol mathbf bm mathcal mathrm widehat widetilde".split()} # a symbol with its argument
+VERBATIM = {rf"\{a}": n for n, names in ((1, "text textbf tag label begin end operatorname mathbb mathrm hspace vspace color class"), (0, "left right big Big bigl bigr")) for a in names.split()}
+
+
+class Formula:
+    "A formula whose symbols are marked: `\\class{symbol-...}{...}` around each that `known` names; nothing else changes."
+    def __init__(self, tex, known): self.tokens, self.at, self.known = TOKEN.findall(tex), 0, known
+
+    def blanks(self):
+        start = self.at
+        while self.at < len(self.tokens) and self.tokens[self.at].isspace(): self.at += 1
+        return "".join(self.tokens[start:self.at])
+
+    def argument(self):
+        "The next group or token, as it stands."
+        out, depth = self.blanks(), 0
+        while self.at < len(self.tokens):
+            t = self.tokens[self.at]; self.at += 1; out += t
+            depth += (t == "{") - (t == "}")
+            if depth <= 0: break
+        return out
+
+    def scripts(self):
+        "The indices that follow, as they stand, each with its sign."
+        out = []
+        while self.at < len(self.tokens):
+            start = self.at
+            blanks = self.blanks()
+            if self.at == len(self.tokens) or self.tokens[self.at] not in ("^", "_", "'"): self.at = start; break
+            sign = self.tokens[self.at]; self.at += 1
+            if sign == "'": out.append((blanks + sign, ""))
+            elif sign == "_" and self.tokens[self.at:self.at + 1] == ["\\"]: out.append((blanks + sign, ""))
+            else: out.append((blanks + sign, self.argument()))
+        return out
+
+    def marked(self):
+        out = ""
+        while self.at < len(self.tokens):
+            t = self.tokens[self.at]; self.at += 1
+            if t in VERBATIM and t not in ACCENTS or t == r"\mathrm":
+                out += t + "".join(self.argument() for _ in range(VERBATIM.get(t, 1)))
+                continue
+            if not (t in ACCENTS or re.fullmatch(r"\\?[A-Za-z]+", t)): out += t; continue
+            base, scripts = t + (self.argument() if t in ACCENTS else ""), self.scripts()
+            spelled = lambda parts: base + "".join(sign.strip() + arg for sign, arg in parts)
+            if key := self.known(spelled(scripts)): out += rf"\class{{{key}}}{{{base + ''.join(sign + arg for sign, arg in scripts)}}}"; continue
+            plain = [(sign.strip(), re.sub(r"\\top|'|\+", "", arg)) for sign, arg in scripts if sign.strip() != "'"] # transposed, or another of the same
+            parts = [plain, *([p] for p in plain), []]
+            named = next((p for p in parts if self.known(spelled(p))), None)
+            out += base if named is None else rf"\class{{{self.known(spelled(named))}}}{{{base}}}"
+            out += "".join(sign + (arg if named and len(plain) > 1 and named == [(sign.strip(), arg)] else self.index(arg)) for sign, arg in scripts)
+        return out
+
+    def index(self, arg):
+        "An index with its own symbols marked; words such as rec and pos are none."
+        if re.search(r"(?<![A-Za-z\\])[A-Za-z]{2,}", arg): return arg
+        marked = Formula(arg, self.known).marked()
+        return marked if marked == arg or arg.lstrip().startswith("{") else f"{{{marked}}}"
+
+
 def link_symbols(builder, docname, doctree):
     if SYMBOLS not in builder.env.found_docs or docname == SYMBOLS: return
     chapter = docname.rsplit("/", 1)[-1]
-    for node in list(doctree.findall(nodes.math)):
-        if within(node, (*CLOSED, nodes.table)): continue
-        if key := symbol_of(node.astext(), chapter): node.parent.replace(node, link(builder, docname, SYMBOLS, key, node.deepcopy(), "to-symbol"))
+    known = lambda tex: symbol_of(tex, chapter)
+    for node in [*doctree.findall(nodes.math), *doctree.findall(nodes.math_block)]:
+        one = isinstance(node, nodes.math)
+        if within(node, (*(k for k in CLOSED if k is not nodes.math_block), *([nodes.table] if one else []))): continue
+        if one and (key := known(node.astext())): node.parent.replace(node, link(builder, docname, SYMBOLS, key, node.deepcopy(), "to-symbol"))
+        elif r"\class" not in (tex := node.astext()): node.children = [nodes.Text(Formula(tex, known).marked())]
 
 
 def resolved(app, doctree, docname):

@@ -100,7 +100,8 @@ def cite_html(citation):
 
 def write(app):
     out, names = collect(app)
-    text = f"var BOOK = {json.dumps({'previews': out, 'names': names}, ensure_ascii=False, separators=(',', ':'), sort_keys=True)};\n"
+    symbols = app.builder.get_target_uri(SYMBOLS) if SYMBOLS in app.env.found_docs else ""
+    text = f"var BOOK = {json.dumps({'previews': out, 'names': names, 'symbols': symbols}, ensure_ascii=False, separators=(',', ':'), sort_keys=True)};\n"
     path = Path(app.outdir)/"_static"/FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists() or path.read_text(encoding="utf-8") != text: path.write_text(text, encoding="utf-8")

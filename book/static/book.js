@@ -20,7 +20,8 @@
       if (element.classList.contains("headerlink") || element.closest(".prev-next-area, .onepage .contents")) return "";
       return data.previews[key(element.href)];
     }
-    return data.previews[data.names[element.textContent]];
+    const symbol = /(?:^| )(symbol-[\w-]+)/.exec(element.getAttribute("class") || "");
+    return data.previews[symbol ? data.symbols + "#" + symbol[1] : data.names[element.textContent]];
   }
 
   /* one box for all previews; it may be pointed into, and Escape closes it */
@@ -75,7 +76,7 @@
   function target(event) {
     const e = event.target;
     if (!e.closest) return null;
-    return e.closest("article a[href]") || e.closest("article .highlight span.n, article .highlight span.nc, article .highlight span.nf");
+    return e.closest("article a[href]") || e.closest("article mjx-container [class*='symbol-']") || e.closest("article .highlight span.n, article .highlight span.nc, article .highlight span.nf");
   }
   document.addEventListener("pointerover", event => {
     if (event.pointerType === "touch") return;
