@@ -1,7 +1,7 @@
 """The Sphinx extension that reads the notebooks: nbdev's directives stay the one source of truth, and the reader sees none of them.
 
 For each notebook it takes the outputs of the executed copy, drops cells marked `hide` or `default_exp`, strips the
-directives, folds exported imports and long exported cells, numbers the chapter, and turns `\\tag{n}` into an equation that `#eq-n` points at.
+directives, folds exported imports and long exported cells, numbers the chapter and its figures, shows what a cell marked `lead` made at the top of the page, and turns `\\tag{n}` into an equation that `#eq-n` points at.
 Every cell gets an anchor, exported ones a line that leads to the reference, those that show a recorded run one that leads to it.
 It also sets what depends on settings.ini (addresses, launch buttons) and puts a local MathJax beside the pages."""
 import ast
@@ -18,6 +18,7 @@ from . import EXECUTED, ROOT, code_digest, digest, directives, execute, links, m
 from .facts import facts
 
 DISPLAY = re.compile(r"^\$\$\s*(.+?)\s*\$\$[ \t]*$", re.M | re.S)
+CAPTION = re.compile(r"\A\*\*Figure\.?\*\*")
 FENCED = re.compile(r"^(`{3,}|~{3,}).*?^\1[ \t]*$", re.M | re.S)
 
 
@@ -63,10 +64,20 @@ def colophon(chapter):
     return aside("colophon", f"The cells of this chapter ran on {ran['when']} UTC in {ran['seconds']:.0f} s" + (f" ({on})" if on else "") + ". What this edition was made with: [status](status.md).")
 
 
+def number_figures(cells, chapter):
+    "Number the captions of a chapter, each with a target: Figure 14.3 is #fig-14-3."
+    n = 0
+    for cell in cells:
+        if cell.cell_type == "markdown" and CAPTION.match(cell.source):
+            n += 1
+            number = f"{chapter}.{n}" if chapter else f"{n}"
+            cell.source = CAPTION.sub(f"[**Figure {number}.**]{{#fig-{number.replace('.', '-')}}}", cell.source)
+
+
 def for_readers(nb, executed=None, number=None, chapter=None):
     "The notebook as the book shows it; with its chapter's facts, also with anchors and the lines between cells and reference."
     outputs = [c.outputs for c in executed.cells if c.cell_type == "code"] if executed else None
-    cells, seen = [], 0
+    cells, seen, first = [], 0, []
     for i, cell in enumerate(nb.cells):
         if cell.cell_type == "code":
             if outputs: cell.outputs = outputs[seen]
@@ -82,15 +93,18 @@ def for_readers(nb, executed=None, number=None, chapter=None):
         if chapter and cell.cell_type == "code": cells.append(nbformat.v4.new_markdown_cell(f"({chapter.cells[i].anchor})="))
         cells.append(cell)
         for output in cell.get("outputs", []): # an output that is itself a piece of the book, such as the API reference
-            if text := output.get("data", {}).pop("text/myst", None):
+            data = output.get("data", {})
+            if text := data.pop("text/myst", None) or (data.get("text/markdown") if CAPTION.match(data.get("text/markdown", "")) else None):
                 cells.append(nbformat.v4.new_markdown_cell(made.fill(text)[0]))
                 output.data = {}
             if html := output.get("data", {}).get("text/html"): # links of tables lead to pages
                 output.data["text/html"] = re.sub(r'(href="\w+)\.ipynb', r"\1.html", html)
         if "outputs" in cell: cell.outputs = [o for o in cell.outputs if o.get("data") != {}]
+        if "lead" in marks: first.append(nbformat.v4.new_code_cell(outputs=cell.outputs, metadata={"tags": ["remove-input"]})); cell.outputs = []
         if chapter and cell.cell_type == "code": cells += beside(chapter.cells[i])
     if chapter and seen and chapter.ran: cells.append(colophon(chapter))
-    nb.cells = cells
+    nb.cells = [*cells[:1], *first, *cells[1:]]
+    number_figures(nb.cells, number)
     return nb
 
 
@@ -117,7 +131,7 @@ def config_inited(app, config):
     config.html_theme_options.pop("analytics", None)
     config.html_static_path = [str(ROOT/"book"/"static")]
     config.mathjax_path = "mathjax/startup.js"
-    config.mathjax3_config = {"loader": {"load": ["input/tex", "output/chtml"]}, "options": {"enableMenu": False}}
+    config.mathjax3_config = {"loader": {"load": ["input/tex", "output/chtml", "[tex]/html"]}, "tex": {"packages": {"[+]": ["html"]}}, "options": {"enableMenu": False}}
 
 
 def builder_inited(app):
