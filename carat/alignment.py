@@ -268,7 +268,7 @@ def even_align(
 # %% ../nbs/18_alignment.ipynb #59faec5d
 @dataclass(frozen=True)
 class AlignedConfig(CaratConfig):
-    "CARAT behind an alignment. Its defaults are the published code's; the paper does not mention the alignment."
+    "CARAT behind an alignment. The defaults of its own fields are the published code's; the paper does not mention the alignment."
     max_steps: int = 500 # longest sequence that is read, before it is aligned
     align: str = "ctc" # "ctc": soft positions from an LSTM; "even": equal slices of time, nothing to learn
     align_to: str = "t" # the modality whose clock the others take; it stays as it is

@@ -31,7 +31,7 @@ class CaratConfig:
     modalities: dict = field(default_factory=lambda: {"t": 300, "v": 35, "a": 74}) # ordered: name -> width of a step
     labels: tuple = ("happy", "sad", "anger", "surprise", "disgust", "fear") # names of the C labels
     max_steps: int = 60 # longest sequence; positions beyond it do not exist
-    # sizes (paper, Implementation Details; heads, feed-forward and dropout from the published code)
+    # sizes (paper, Implementation Details; d_h, heads, feed-forward and dropout from the published code)
     layers: tuple = (6, 4, 4) # Transformer layers, one number a modality
     d: int = 256 # hidden width
     d_z: int = 64 # latent width
