@@ -46,6 +46,16 @@ def test_citations_have_entries():
     assert cited <= keys, cited - keys
 
 
+def test_each_caption_has_a_figure_that_readers_see():
+    "Above a caption stands a cell that shows a figure and that the reader does not drop."
+    for p in notebooks():
+        seen, above = reader.for_readers(read_notebook(p)).cells, []
+        for c in seen:
+            if c.cell_type == "code": above.append(c.source)
+            elif c.source.startswith("**Figure.**"): assert any("show(" in s for s in above), (p.name, c.source[:80])
+            if c.cell_type == "markdown": above = []
+
+
 # the tools
 
 def cells(*pairs):
