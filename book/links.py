@@ -85,7 +85,7 @@ def link_names(builder, docname, doctree):
 def symbols_in(chapter):
     "{plain form: id} of the symbols that a chapter knows: those of its own tables, then those of the notation, then what others write with an index."
     known = {}
-    for mine in (lambda s: re.search(r"\w[_^]", plain_tex(s.tex)), lambda s: s.chapter == NOTATION, lambda s: s.chapter == chapter):
+    for mine in (lambda s: re.search(r"[_^]", s.tex), lambda s: s.chapter == NOTATION, lambda s: s.chapter == chapter):
         known |= {plain_tex(s.tex): symbol_id(s.tex) for s in facts().symbols if mine(s)}
     return known
 

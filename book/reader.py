@@ -100,7 +100,7 @@ def for_readers(nb, executed=None, number=None, chapter=None):
             if html := output.get("data", {}).get("text/html"): # links of tables lead to pages
                 output.data["text/html"] = re.sub(r'(href="\w+)\.ipynb', r"\1.html", html)
         if "outputs" in cell: cell.outputs = [o for o in cell.outputs if o.get("data") != {}]
-        if "lead" in marks: first.append(nbformat.v4.new_code_cell(outputs=cell.outputs, metadata={"tags": ["remove-input"]})); cell.outputs = []
+        if "lead" in marks: first.append(nbformat.v4.new_code_cell(cell.source, outputs=cell.outputs, metadata={"tags": ["remove-input"]})); cell.outputs = []
         if chapter and cell.cell_type == "code": cells += beside(chapter.cells[i])
     if chapter and seen and chapter.ran: cells.append(colophon(chapter))
     nb.cells = [*cells[:1], *first, *cells[1:]]

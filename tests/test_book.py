@@ -52,7 +52,7 @@ def test_each_caption_has_a_figure_that_readers_see():
         seen, above = reader.for_readers(read_notebook(p)).cells, []
         for c in seen:
             if c.cell_type == "code": above.append(c.source)
-            elif c.source.startswith("**Figure.**"): assert any("show(" in s for s in above), (p.name, c.source[:80])
+            elif c.source.startswith("[**Figure "): assert any(re.search(r"(show|frames|clips)\(", s) for s in above), (p.name, c.source[:80])
             if c.cell_type == "markdown": above = []
 
 
@@ -182,6 +182,28 @@ def test_previews_are_plain_html():
     assert text == r'<b>bold</b> <code>a&lt;b</code> <span class="math">\(x &lt; y\)</span> words'
 
 
+def test_figures_are_numbered_and_the_lead_stands_first():
+    nb = cells(("m", "# Title"), ("m", "**Figure.** One."), ("c", "#| lead\nx"), ("m", "prose"), ("m", "**Figure** (real). Two."), ("c", "y"))
+    ran = cells(("c", "#| lead\nx"), ("c", "y"))
+    ran.cells[0].outputs = [nbformat.v4.new_output("stream", text="shown")]
+    ran.cells[1].outputs = [nbformat.v4.new_output("display_data", {"text/markdown": "**Figure.** Three $x$."})]
+    seen = reader.for_readers(nb, ran, "14").cells
+    assert seen[1].outputs[0].text == "shown" and seen[1].metadata.tags == ["remove-input"] and seen[3].source == "x" and not seen[3].outputs
+    assert [c.source for c in seen if "Figure" in c.source] == ["[**Figure 14.1.**]{#fig-14-1} One.", "[**Figure 14.2.**]{#fig-14-2} (real). Two.", "[**Figure 14.3.**]{#fig-14-3} Three $x$."]
+
+
+@pytest.mark.parametrize("tex, marked", [
+    (r"\boldsymbol{U}_{\alpha}^{t}", r"\class{k-U_\alpha}{\boldsymbol{U}}_{\alpha}^{t}"),                                # the index that names it is its own, the other is not
+    (r"e^\top e' / \tau", r"\class{k-e}{e}^\top \class{k-e}{e}' / \class{k-\tau}{\tau}"),
+    (r"\sum_{m}^M x_m", r"\sum_{\class{k-m}{m}}^{\class{k-M}{M}} x_{\class{k-m}{m}}"),                                 # an index without braces gets them
+    (r"\mathcal{L}_{rec} + L_{pos} \\[2pt] \text{if } m \tag{3}", r"\mathcal{L}_{rec} + L_{pos} \\[2pt] \text{if } \class{k-m}{m} \tag{3}"),
+    (r"\begin{aligned} M \\ \end{aligned}", r"\begin{aligned} \class{k-M}{M} \\ \end{aligned}"),
+    (r"\left\{ \frac{1}{M} \right\}_{m}", r"\left\{ \frac{1}{\class{k-M}{M}} \right\}_{\class{k-m}{m}}")])
+def test_symbols_are_marked_within_a_formula(tex, marked):
+    known = {facts.plain_tex(s): f"k-{s}" for s in (r"U_\alpha", "e", r"\tau", "m", "M")}
+    assert links.Formula(tex, lambda t: known.get(facts.plain_tex(t))).marked() == marked
+
+
 def test_links_on_the_one_page():
     text = onepage.fitted('<p id="a"></p><a href="#a"></a><a href="12_b.html#c"></a><a href="https://x.org/12_b.html"></a><img src="../_images/i.png">', "11_a", {"11_a", "12_b"})
     assert text == '<p id="11_a--a"></p><a href="#11_a--a"></a><a href="#12_b--c"></a><a href="https://x.org/12_b.html"></a><img src="_images/i.png">'
@@ -247,6 +269,7 @@ WIDER = """[...document.querySelectorAll('body *')].filter(e => e.getBoundingCli
             || s.display == 'none') return false } return true })
     .slice(0, 3).map(e => e.tagName + '.' + e.className)"""
 KINDS = {"previews of equations": "article a.to-equation", "previews of symbols": "article a.to-symbol", "previews of names": "article a.to-reference",
+         "previews of symbols within formulas": "article mjx-container [class*='symbol-']",
          "previews of citations": "article a[href*='bibliography.html#id']", "previews of names in code": "article .cell_input span.n"}
 
 
