@@ -634,7 +634,7 @@ _CLIPS_STYLE = """.carat-clips { max-width: 52rem; margin: .5em 0; font-size: .9
 .carat-clips .clip[hidden] { display: none }
 .carat-clips .lanes { flex: 3 1 17em; display: flex; flex-wrap: wrap; gap: .45em 0 }
 .carat-clips .lanes > span { display: inline-flex; flex-direction: column; gap: 2px }
-.carat-clips .lanes i, .carat-clips .lanes b { font-style: normal; font-weight: 400; border-bottom: 2px solid rgb(128 128 128 / calc(var(--p, 0) * 1)); background: rgb(var(--c) / calc(.06 + .94 * var(--a))) }
+.carat-clips .lanes i, .carat-clips .lanes b { font-style: normal; font-weight: 400; border-bottom: 2px solid rgb(128 128 128 / var(--p, 0)); background: rgb(var(--c) / calc(.06 + .94 * var(--a))) }
 .carat-clips .lanes b { padding: 0 .28em; background: rgb(var(--c) / calc(.55 * var(--a))) }
 .carat-clips .lanes i { height: .75em }
 .carat-clips .labels { flex: 2 1 14em; display: grid; gap: 2px }
@@ -709,8 +709,8 @@ class Clips:
         select = f'<select aria-label="pick an utterance" hidden>{options}</select>' if len(self.items) > 1 else ""
         shown = list(self.items[0].alpha)
         key = "".join(f'<span class="swatch" style="--c:{_rgb(modality_color(m))}"></span>{modality_name(m)}{", behind the words" if k == 0 else ""}' for k, m in enumerate(shown))
-        known = "; underlined, where the emotion really shows" if any(item.planted for item in self.items) else ""
-        body = select + "".join(blocks) + f'<div class="key">Point at a label to see where it looked:{key}{known}. Bold labels are true.</div>'
+        known = "; underlined, where it shows" if any(item.planted for item in self.items) else ""
+        body = select + "".join(blocks) + f'<div class="key">Point at a label to see where it looked{key}{known}; bold, true.</div>'
         name = f"c{zlib.crc32(body.encode()):08x}"
         return (f'<div class="carat-clips" id="{name}" role="group" aria-label="{html.escape(self.alt, quote=True)}"><style>{_CLIPS_STYLE}</style>{body}'
                 f'<script>{_CLIPS_SCRIPT.replace("KEY", name)}</script></div>')

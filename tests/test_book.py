@@ -328,6 +328,38 @@ def test_names_in_code_have_previews(browser, counted):
     counted["previews of names in code"] += 1
 
 
+MOVED = """[...document.querySelectorAll('.carat-moving')].map(root => {
+    const range = root.querySelector('input'), looks = new Set();
+    for (let k = 0; k <= +range.max; k++) {
+        range.value = k; range.dispatchEvent(new Event('input'));
+        looks.add([...root.querySelectorAll('[data-at]')].map(e => e.style.display).join() + [...root.querySelectorAll('[data-glide]')].map(e => e.style.transform).join() + root.querySelector('output').textContent);
+    }
+    return looks.size == +range.max + 1 && getComputedStyle(root.querySelector('.carat-control')).display == 'flex' })"""
+PICKED = """[...document.querySelectorAll('.carat-clips')].map(root => {
+    const clip = root.querySelector('.clip'), buttons = [...clip.querySelectorAll('button')], looks = new Set(), select = root.querySelector('select');
+    for (const b of buttons) {
+        b.click(); looks.add([...clip.querySelectorAll('[data-a]')].map(e => e.style.getPropertyValue('--a')).join());
+        if (buttons.filter(x => x.getAttribute('aria-pressed') == 'true').length != 1 || b.getAttribute('aria-pressed') != 'true') return false;
+    }
+    if (select) { select.value = 1; select.dispatchEvent(new Event('change')); if (!clip.hidden || root.querySelectorAll('.clip')[1].hidden) return false; }
+    return looks.size > 1 })"""
+
+
+@needs_pages
+@needs_browser
+def test_figures_move_when_the_reader_moves_them(browser, counted):
+    moving = {p: pages.page(p).raw for p in pages.built() if re.search("carat-moving|carat-clips", pages.page(p).raw)}
+    assert {"nbs/00_start", "nbs/11_label_attention", "nbs/14_contrast", "nbs/15_prototypes", "nbs/16_shuffle"} <= set(moving)
+    for p in moving:
+        browser.errors.clear()
+        browser.size(1280)
+        browser.open(HTML/f"{p}.html")
+        moved, picked = browser.ask(MOVED), browser.ask(PICKED)
+        assert all(moved) and all(picked) and moved + picked and browser.errors == [], p
+        counted["figures that move"] += len(moved)
+        counted["utterances to pick from"] += len(picked)
+
+
 @lru_cache
 def words_of_pages():
     "For every page the longer words of its paragraphs, in small letters."
