@@ -438,11 +438,15 @@ def commands(
 
 def main(
     argv=None, # the arguments; those of the process where not given
-) -> int:      # exit status: 0, 2 for a mistake of the user, 130 where stopped by Ctrl-C
+) -> int:      # exit status: 0, 2 for a mistake of the user, 130 where stopped by Ctrl-C, 141 where nobody reads the output any more
     "The command `carat`."
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        commands(argv).cli(prog="carat", description="Recognise several emotions at once from text, vision and audio.", args=argv or ["--help"])
+        try: commands(argv).cli(prog="carat", description="Recognise several emotions at once from text, vision and audio.", args=argv or ["--help"])
+        finally: sys.stdout.flush()
+    except BrokenPipeError: # who read the output has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print("carat: stopped", file=sys.stderr)
         return 130

@@ -186,6 +186,14 @@ def test_help_does_not_wait_for_torch():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
+def test_a_reader_that_leaves_is_no_fault():
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-m", "carat.cli", "--help"], stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert done.returncode == 141 and done.stderr == ""
+
+
 def test_ctrl_c_leaves_whole_files(folder, tmp_path):
     p = process("train", folder / "twin.h5", "--out", tmp_path / "run", "--epochs", 100000, "--quiet", *SMALL)
     try:
