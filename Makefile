@@ -10,6 +10,7 @@ help:
 	@echo "make book    build the book (set CARAT_DATA to a folder of prepared data sets to use those)"
 	@echo "make test    run every check and test"
 	@echo "make sync    after editing notebooks: export the package, clean the notebooks, refresh install cells"
+	@echo "make picture take the README's picture of the start page (needs chromium)"
 	@echo "make clean   delete what was built (not the environment in .venv)"
 
 book: .venv/ready
@@ -26,6 +27,10 @@ sync: .venv/ready
 	@$(PY) -m book.stamp
 	@.venv/bin/nbdev_export
 
+picture: book
+	@chromium --headless --no-sandbox --disable-gpu --disable-background-networking --hide-scrollbars --window-size=1280,800 --virtual-time-budget=6000 \
+	  --screenshot=book/start.png file://$(CURDIR)/_build/html/nbs/00_start.html 2>/dev/null
+
 clean:
 	rm -rf _build _proc _docs build *.egg-info
 
@@ -41,4 +46,4 @@ clean:
 	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-.PHONY: help book test sync clean
+.PHONY: help book test sync picture clean
