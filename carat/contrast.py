@@ -43,13 +43,13 @@ def _share(tiles, shared: bool):
 
 # %% ../nbs/14_contrast.ipynb #25a48c46
 def _log_sum(S: torch.Tensor, dim: int) -> torch.Tensor:
-    "Log-sum-exp that bears rows of nothing but minus infinity, and is several times faster on a CPU than `torch.logsumexp`."
+    "log2 of the sum of 2^S, which bears rows of nothing but minus infinity, and is several times faster on a CPU than `torch.logsumexp`."
     top = S.amax(dim, keepdim=True).clamp_(min=torch.finfo(S.dtype).min)
-    return (S - top).exp_().sum(dim).log_() + top.squeeze(dim)
+    return (S - top).exp2_().sum(dim).log2_() + top.squeeze(dim)
 
 
 class _Pool:
-    "Rows of a pool, the first `n` of them the batch's, and the tiles of their similarities."
+    "Rows of a pool, the first `n` of them the batch's, and the tiles of their similarities, as exponents of two."
     def __init__(self, E, on, n, tau, block, max_norm):
         self.keep = None
         if E.device.type == "cpu":                                                       # here rows may be counted, so absent ones are left out
@@ -57,16 +57,16 @@ class _Pool:
                 self.keep = on.nonzero().squeeze(1)
                 E, on, n = E[self.keep], on[self.keep], int(on[:n].sum())
             max_norm = float(E.square().sum(1).amax().sqrt()) if len(E) else 0.0
-        self.E, self.on, self.n, self.tau = E, on, n, tau
+        self.E, self.on, self.n, self.scale = E, on, n, 1 / (tau * math.log(2))
         self.block = min(block or (512 if E.device.type == "cpu" else 4096), max(len(E), 1))
         self.wide = not max_norm**2 / tau <= (600 if E.dtype == torch.float64 else 70)   # also where it is NaN
         self.off = torch.where(on, 0.0, -torch.inf).to(E.dtype)
         self.room = E.new_empty(2 * self.block**2)                                       # for one tile
 
     def __call__(self, i0, i1, j0, j1) -> torch.Tensor: # (i1 - i0, j1 - j0)
-        "Similarities of one tile; minus infinity for a row with itself and, on the wide way, for absent rows."
+        "Similarities of one tile, times log2(e); minus infinity for a row with itself and, on the wide way, for absent rows."
         S = self.room[:(i1 - i0) * (j1 - j0)].view(i1 - i0, j1 - j0)
-        torch.addmm(S, self.E[i0:i1], self.E[j0:j1].T, beta=0, alpha=1 / self.tau, out=S)
+        torch.addmm(S, self.E[i0:i1], self.E[j0:j1].T, beta=0, alpha=self.scale, out=S)
         if i0 == j0: S.diagonal().fill_(-torch.inf)
         return S.add_(self.off[i0:i1, None]).add_(self.off[j0:j1]) if self.wide else S
 
@@ -91,14 +91,14 @@ def _pool_lse(E: torch.Tensor, on: torch.Tensor, n: int, tau: float, block: int,
     for i0, i1, j0, j1 in _share(_tiles(pool.n, N, pool.block, N), shared and not pool.wide):
         S, down, across = pool(i0, i1, j0, j1), lse[i0:i1], lse[j0:j1]
         if pool.wide:
-            torch.logaddexp(down, _log_sum(S, 1), out=down)
-            if i0 != j0: torch.logaddexp(across, _log_sum(S, 0), out=across)
+            torch.logaddexp2(down, _log_sum(S, 1), out=down)
+            if i0 != j0: torch.logaddexp2(across, _log_sum(S, 0), out=across)
         else:
-            S.exp_()
+            S.exp2_()
             down.addmv_(S, one[j0:j1])
             if i0 != j0: across.addmv_(S.T, one[i0:i1])
-    if not pool.wide: (share_sum(lse) if shared else lse).log_()
-    return pool.put(torch.where(pool.on & (lse != -torch.inf), lse, 0), len(E))
+    if not pool.wide: (share_sum(lse) if shared else lse).log2_()
+    return pool.put(torch.where(pool.on & (lse != -torch.inf), lse.mul_(math.log(2)), 0), len(E))
 
 
 @torch.library.custom_op(f"{_SPACE}::pool_lse_backward", mutates_args=())
@@ -106,16 +106,16 @@ def _pool_lse_backward(g: torch.Tensor, lse: torch.Tensor, E: torch.Tensor, on: 
     "Gradient of `(g * pool_lse).sum()` with respect to the first n rows of E; zero for the rest."
     pool = _Pool(E, on, n, tau, block, max_norm)
     E, n, N = pool.E, pool.n, len(pool.E)
-    lse, g = pool.pick(lse), torch.where(pool.on, pool.pick(g), 0)
-    grad, weight, room = torch.zeros_like(E), g * (-lse).exp(), torch.empty_like(pool.room)
+    lse, g = pool.pick(lse) / math.log(2), torch.where(pool.on, pool.pick(g), 0)
+    grad, weight, room = torch.zeros_like(E), g * (-lse).exp2(), torch.empty_like(pool.room)
     for i0, i1, j0, j1 in _share(_tiles(n, N, pool.block, n), shared):
         S = pool(i0, i1, j0, j1)
         W = room[:S.numel()].view(S.shape)                                               # d(g * lse).sum() / dS
         if pool.wide:
-            torch.sub(S, lse[i0:i1, None], out=W).exp_().mul_(g[i0:i1, None])
-            W.add_(S.sub_(lse[j0:j1]).exp_().mul_(g[j0:j1]))
+            torch.sub(S, lse[i0:i1, None], out=W).exp2_().mul_(g[i0:i1, None])
+            W.add_(S.sub_(lse[j0:j1]).exp2_().mul_(g[j0:j1]))
         else:
-            torch.add(weight[i0:i1, None], weight[j0:j1], out=W).mul_(S.exp_())
+            torch.add(weight[i0:i1, None], weight[j0:j1], out=W).mul_(S.exp2_())
         grad[i0:i1].addmm_(W, E[j0:j1])
         j1 = min(j1, n)
         if i0 != j0 < j1: grad[j0:j1].addmm_(W[:, :j1 - j0].T, E[i0:i1])

@@ -13,26 +13,23 @@ from torch.nn import functional as F
 from .core import CaratError
 
 # %% ../nbs/10_encoder.ipynb #94561748
-class _Pack(torch.autograd.Function):
-    "Rows of `x` at distinct indices; backward copies rows where `index_select` would add them one by one."
+class _Move(torch.autograd.Function):
+    "Row i of the result is row `to[i]` of x, a row each, or zero where `to[i]` is the number of rows of x; the gradient goes by `back` in the same way."
     @staticmethod
-    def forward(ctx, x, index):
-        ctx.save_for_backward(index)
-        ctx.rows = x.shape[0]
-        return x.index_select(0, index)
+    def forward(ctx, x, to, back):
+        ctx.save_for_backward(to, back)
+        if len(to) > len(x): x = torch.cat([x, x.new_zeros(1, *x.shape[1:])])              # some come from nowhere
+        return x.index_select(0, to)
 
     @staticmethod
     def backward(ctx, grad):
-        index, = ctx.saved_tensors
-        return _unpack(grad, index, ctx.rows), None
+        to, back = ctx.saved_tensors
+        return _Move.apply(grad, back, to), None, None
 
 
-def _pack(x, index):
-    return _Pack.apply(x, index) if x.requires_grad and torch.is_grad_enabled() else x.index_select(0, index)
-
-
-def _unpack(x, index, rows):
-    return x.new_zeros(rows, *x.shape[1:]).index_copy(0, index, x)
+def _inverse(index, rows):
+    "The way back of distinct indices into that many rows"
+    return index.new_full((rows,), len(index)).index_copy_(0, index, torch.arange(len(index), device=index.device))
 
 # %% ../nbs/10_encoder.ipynb #6a6ecaca
 def _dropout(x, p):
@@ -52,7 +49,8 @@ def _attend(qkv, keys, heads, dropout):
         q, k, v = qkv.contiguous().flatten(1, 2)                                           # (B heads, T, d/heads)
         bias = q.new_zeros(B, 1, 1, T) if keys is None else q.new_zeros(B, 1, 1, T).masked_fill_(~keys[:, None, None], -torch.inf)
         bias = bias.expand(B, heads, 1, T).flatten(0, 1)
-        alpha = torch.baddbmm(bias, q, k.mT, alpha=(d // heads)**-0.5).softmax(-1)         # (B heads, T, T)
+        alpha = torch.baddbmm(bias, q, k.mT, alpha=(d // heads)**-0.5)                     # (B heads, T, T)
+        alpha = alpha.softmax(-1, torch.promote_types(q.dtype, torch.float32))
         out = torch.bmm(_dropout(alpha, dropout), v).view(B, heads, T, -1)
     else:
         keys = None if keys is None else keys[:, None, None]                               # (B, 1, 1, T)
@@ -74,33 +72,30 @@ class _Layer(nn.Module):
         return self.norm2(h + _dropout(self.fc2(F.gelu(self.fc1(h))), dropout))
 
 # %% ../nbs/10_encoder.ipynb #d69d250a
-def _plan(mask, groups):
-    "Order of the packed steps (indices into B*T, shortest sample first), and the groups of samples that attend together."
+def _plan(mask, width):
+    "Order of the packed steps (indices into B*T, shortest sample first), their places among the padded ones, and the groups of samples that attend together."
     B, T = mask.shape
     count, order = mask.sum(1).sort()                                                      # (B,)
     sample, step = mask[order].nonzero(as_tuple=True)                                      # (n,)
     index = order[sample] * T + step
-    count = count[count > 0]
-    plan = []
-    for c in count.tensor_split(min(groups, len(count))) if len(count) else ():
-        keys = torch.arange(int(c[-1]), device=mask.device) < c[:, None]                   # (b, t), left-justified
-        full = int(c[0]) == int(c[-1])
-        plan.append((keys, None if full else keys.flatten().nonzero()[:, 0], int(c.sum())))
-    return index, step, plan
+    groups, places, rows = [], [], 0
+    for t in sorted({-(-c // width) * width for c in count.tolist() if c}):
+        c = count[(count > t - width) & (count <= t)]
+        keys = torch.arange(t, device=mask.device) < c[:, None]                            # (b, t), left-justified
+        places.append(rows + keys.flatten().nonzero()[:, 0])
+        groups.append(keys)
+        rows += keys.numel()
+    place = torch.cat(places) if places else index                                         # (n,)
+    return index, step, (place, _inverse(place, rows), groups)
 
 
 def _attend_packed(qkv, plan, heads, dropout):
     "The same attention over packed steps: qkv (n, 3d) -> (n, d); only steps of one sample see each other"
-    if not plan: return qkv[:, :qkv.shape[1] // 3] # a batch without a single step
-    out = []
-    for part, (keys, slots, _) in zip(qkv.split([n for *_, n in plan]), plan):
-        b, t = keys.shape
-        if slots is None:
-            out.append(_attend(part.view(b, t, -1), None, heads, dropout).flatten(0, 1))
-        else:
-            padded = _unpack(part, slots, b * t).view(b, t, -1)
-            out.append(_pack(_attend(padded, keys, heads, dropout).flatten(0, 1), slots))
-    return torch.cat(out)
+    place, back, groups = plan
+    if not groups: return qkv[:, :qkv.shape[1] // 3] # a batch without a single step
+    padded = _Move.apply(qkv, back, place).split([keys.numel() for keys in groups])
+    out = [_attend(part.view(*keys.shape, -1), keys, heads, dropout).flatten(0, 1) for part, keys in zip(padded, groups)]
+    return _Move.apply(torch.cat(out), place, back)
 
 # %% ../nbs/10_encoder.ipynb #287916f3
 class Encoder(nn.Module):
@@ -125,7 +120,7 @@ class Encoder(nn.Module):
         self.embed_norm = nn.LayerNorm(d, eps=1e-12)
         self.layers = nn.ModuleList(_Layer(d, ff) for _ in range(layers))
         self.packed: bool | None = None # compute valid steps only; None: on the CPU, unless compiled
-        self.groups = 8 # packed: samples of similar length that attend together
+        self.width = 16 # packed: samples whose lengths round up to the same multiple attend together
         self.apply(self._init)
 
     @staticmethod
@@ -146,10 +141,11 @@ class Encoder(nn.Module):
         B, T = mask.shape
         dropout = self.dropout if self.training else 0.
         if x.device.type == "cpu" and not torch.compiler.is_compiling() if self.packed is None else self.packed: # a compiled step has fixed shapes
-            index, step, plan = _plan(mask, self.groups)
-            h = self._embed(_pack(x.flatten(0, 1), index), self.position(step), dropout)        # (n, d)
+            index, step, plan = _plan(mask, self.width)
+            back = _inverse(index, B * T)
+            h = self._embed(_Move.apply(x.flatten(0, 1), index, back), self.position(step), dropout) # (n, d)
             for layer in self.layers: h = layer(h, lambda qkv: _attend_packed(qkv, plan, self.heads, dropout), dropout)
-            return _unpack(h, index, B * T).view(B, T, -1)
+            return _Move.apply(h, back, index).view(B, T, -1)
         keys = mask | ~mask.any(1, keepdim=True) # a sample without steps attends to its zeros: no division 0/0
         h = self._embed(x.masked_fill(~mask[..., None], 0), self.position.weight[:T], dropout)      # (B, T, d)
         for layer in self.layers: h = layer(h, lambda qkv: _attend(qkv, keys, self.heads, dropout), dropout)

@@ -54,12 +54,12 @@ def _norms(gram: torch.Tensor, # (M, C, n, n): e_i . e_j
     same = (side[:, 0, :, None] == side[:, 0, None, :]) & torch.ones(n, n, dtype=torch.bool, device=gram.device).tril(-1)
     power = torch.where(same & active[..., None, :], log_phi * (before[..., :, None] - count[..., None, :]), -math.inf)
     shrunk = phi > 0.5 and -n * math.log(2 * phi - 1) < 60  # then no r_i is below exp(-60), and exp(r) is safe in float32
-    if shrunk: kernel = torch.exp(power) * gram  # (M, C, n, n)
+    if shrunk: kernel = (torch.exp(power) * gram).mT.contiguous()  # (M, C, n, n): from sample j, the row, to sample i
 
     bound, step = square.sqrt(), torch.zeros_like(head)
     for _ in range(picard_steps(n, phi, kind.eps)):
         r = upto(step) - step  # (M, C, n): log r_{i-1}
-        if shrunk: tail = torch.exp(-r) * torch.einsum("mcij,mcj->mci", kernel, torch.exp(r))
+        if shrunk: tail = torch.exp(-r) * (torch.exp(r)[..., None, :] @ kernel)[..., 0, :]
         else: tail = (torch.exp((power + r[..., None, :] - r[..., :, None]).clamp(max=40)) * gram).sum(-1)
         cosine = torch.exp((log_phi * before - r).clamp(max=40)) * head + (1 - phi) * tail  # mu_{i-1} . e_i
         cosine = torch.maximum(torch.minimum(cosine, bound), -bound)
