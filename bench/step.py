@@ -110,7 +110,7 @@ def parts_of(model, batch, autocast, optimizer):
             total = sum(v.float().square().sum() for v in o.U.values()) + sum(bce(s, batch.y) for s in o.s.values()) + sum(model.embed(o.U[k])[1].sum() for k in c.levels)
         total.backward()
     def contrast():
-        supcon(leaf(Z).flatten(0, 3), cls, valid, model.queue.rows, model.queue.cls, model.queue.valid, c.tau, c.scl_reduction, max_norm=1.0).backward()
+        supcon(leaf(Z).flatten(0, 3), cls, valid, model.queue.rows, model.queue.cls, model.queue.valid, c.tau, c.scl_reduction, max_norm=1.0, low=U_o.dtype == torch.bfloat16).backward()
         model.queue.enqueue(Z.flatten(0, 3), cls, valid)
     def prototypes():
         k = [("o", *c.levels).index(level) for level in c.prototype_levels]

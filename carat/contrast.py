@@ -49,8 +49,8 @@ def _log_sum(S: torch.Tensor, dim: int) -> torch.Tensor:
 
 
 class _Pool:
-    "Rows of a pool, the first `n` of them the batch's, and the tiles of their similarities, as exponents of two."
-    def __init__(self, E, on, n, tau, block, max_norm):
+    "Rows of a pool, the first `n` of them the batch's, and the tiles of their similarities, as exponents of two less `top`."
+    def __init__(self, E, on, n, tau, block, max_norm, low=False):
         self.keep = None
         if E.device.type == "cpu":                                                       # here rows may be counted, so absent ones are left out
             if not on.all():
@@ -61,12 +61,18 @@ class _Pool:
         self.block = min(block or (512 if E.device.type == "cpu" else 4096), max(len(E), 1))
         self.wide = not max_norm**2 / tau <= (600 if E.dtype == torch.float64 else 70)   # also where it is NaN
         self.off = torch.where(on, 0.0, -torch.inf).to(E.dtype)
-        self.room = E.new_empty(2 * self.block**2)                                       # for one tile
+        low = low and max_norm**2 / tau <= 35                                            # no power below is then too small for float32
+        self.top = math.ceil(self.scale * max_norm**2) if low else 0                     # subtracted from all exponents: a whole number, exact in bfloat16
+        self.factors = E.bfloat16() if low else E                                        # what the products multiply
+        self.shift = self.factors.new_full((1,), -self.top)
+        self.product = self.factors.new_empty(2 * self.block**2)                         # room for one tile of products
+        self.room = self.product if self.factors is E else E.new_empty(2 * self.block**2) # and for the same in the pool's own format
 
     def __call__(self, i0, i1, j0, j1) -> torch.Tensor: # (i1 - i0, j1 - j0)
-        "Similarities of one tile, times log2(e); minus infinity for a row with itself and, on the wide way, for absent rows."
-        S = self.room[:(i1 - i0) * (j1 - j0)].view(i1 - i0, j1 - j0)
-        torch.addmm(S, self.E[i0:i1], self.E[j0:j1].T, beta=0, alpha=self.scale, out=S)
+        "Similarities of one tile, times log2(e), less `top`; minus infinity for a row with itself and, on the wide way, for absent rows."
+        P = self.product[:(i1 - i0) * (j1 - j0)].view(i1 - i0, j1 - j0)
+        torch.addmm(self.shift, self.factors[i0:i1], self.factors[j0:j1].T, beta=self.top != 0, alpha=self.scale, out=P)
+        S = P if self.room is self.product else self.room[:P.numel()].view(P.shape).copy_(P)
         if i0 == j0: S.diagonal().fill_(-torch.inf)
         return S.add_(self.off[i0:i1, None]).add_(self.off[j0:j1]) if self.wide else S
 
@@ -83,9 +89,9 @@ _SPACE = __name__.split(".")[0] # "carat" in the package; a notebook's own opera
 
 
 @torch.library.custom_op(f"{_SPACE}::pool_lse", mutates_args=())
-def _pool_lse(E: torch.Tensor, on: torch.Tensor, n: int, tau: float, block: int, max_norm: float, shared: bool = False) -> torch.Tensor:
+def _pool_lse(E: torch.Tensor, on: torch.Tensor, n: int, tau: float, block: int, max_norm: float, shared: bool = False, low: bool = False) -> torch.Tensor:
     "Log of the sum of exp(E_i . E_j / tau) over all other rows j, for every row i of the pool (N, d); 0 where there is none."
-    pool = _Pool(E, on, n, tau, block, max_norm)
+    pool = _Pool(E, on, n, tau, block, max_norm, low)
     one, N = pool.on.to(E.dtype), len(pool.E)
     lse = E.new_full((N,), -torch.inf if pool.wide else 0.0)
     for i0, i1, j0, j1 in _share(_tiles(pool.n, N, pool.block, N), shared and not pool.wide):
@@ -97,17 +103,17 @@ def _pool_lse(E: torch.Tensor, on: torch.Tensor, n: int, tau: float, block: int,
             S.exp2_()
             down.addmv_(S, one[j0:j1])
             if i0 != j0: across.addmv_(S.T, one[i0:i1])
-    if not pool.wide: (share_sum(lse) if shared else lse).log2_()
+    if not pool.wide: (share_sum(lse) if shared else lse).log2_().add_(pool.top)
     return pool.put(torch.where(pool.on & (lse != -torch.inf), lse.mul_(math.log(2)), 0), len(E))
 
 
 @torch.library.custom_op(f"{_SPACE}::pool_lse_backward", mutates_args=())
-def _pool_lse_backward(g: torch.Tensor, lse: torch.Tensor, E: torch.Tensor, on: torch.Tensor, n: int, tau: float, block: int, max_norm: float, shared: bool = False) -> torch.Tensor:
+def _pool_lse_backward(g: torch.Tensor, lse: torch.Tensor, E: torch.Tensor, on: torch.Tensor, n: int, tau: float, block: int, max_norm: float, shared: bool = False, low: bool = False) -> torch.Tensor:
     "Gradient of `(g * pool_lse).sum()` with respect to the first n rows of E; zero for the rest."
-    pool = _Pool(E, on, n, tau, block, max_norm)
-    E, n, N = pool.E, pool.n, len(pool.E)
+    pool = _Pool(E, on, n, tau, block, max_norm, low)
+    E, n, N, F = pool.E, pool.n, len(pool.E), pool.factors
     lse, g = pool.pick(lse) / math.log(2), torch.where(pool.on, pool.pick(g), 0)
-    grad, weight, room = torch.zeros_like(E), g * (-lse).exp2(), torch.empty_like(pool.room)
+    grad, weight, room = torch.zeros_like(E), g * (pool.top - lse).exp2(), torch.empty_like(pool.room)
     for i0, i1, j0, j1 in _share(_tiles(n, N, pool.block, n), shared):
         S = pool(i0, i1, j0, j1)
         W = room[:S.numel()].view(S.shape)                                               # d(g * lse).sum() / dS
@@ -116,23 +122,24 @@ def _pool_lse_backward(g: torch.Tensor, lse: torch.Tensor, E: torch.Tensor, on: 
             W.add_(S.sub_(lse[j0:j1]).exp2_().mul_(g[j0:j1]))
         else:
             torch.add(weight[i0:i1, None], weight[j0:j1], out=W).mul_(S.exp2_())
-        grad[i0:i1].addmm_(W, E[j0:j1])
+        if F is not E: W = pool.product[:W.numel()].view(W.shape).copy_(W)
+        grad[i0:i1] += W @ F[j0:j1]
         j1 = min(j1, n)
-        if i0 != j0 < j1: grad[j0:j1].addmm_(W[:, :j1 - j0].T, E[i0:i1])
+        if i0 != j0 < j1: grad[j0:j1] += W[:, :j1 - j0].T @ F[i0:i1]
     return pool.put((share_sum(grad) if shared else grad).div_(tau), len(on))
 
 
 @_pool_lse.register_fake
-def _(E, on, n, tau, block, max_norm, shared=False): return E.new_empty(len(E))
+def _(E, on, n, tau, block, max_norm, shared=False, low=False): return E.new_empty(len(E))
 
 @_pool_lse_backward.register_fake
-def _(g, lse, E, on, n, tau, block, max_norm, shared=False): return torch.empty_like(E)
+def _(g, lse, E, on, n, tau, block, max_norm, shared=False, low=False): return torch.empty_like(E)
 
 def _remember(ctx, inputs, output):
     E, on, *ctx.rest = inputs
     ctx.save_for_backward(output, E, on)
 
-def _backward(ctx, g): return _pool_lse_backward(g, *ctx.saved_tensors, *ctx.rest), *[None] * 6
+def _backward(ctx, g): return _pool_lse_backward(g, *ctx.saved_tensors, *ctx.rest), *[None] * 7
 
 _pool_lse.register_autograd(_backward, setup_context=_remember)
 
@@ -149,10 +156,11 @@ def supcon(
     block: int | None = None, # rows of a tile; by default 512 on a CPU and 4,096 elsewhere
     shared: bool = False, # every rank of a process group holds this same pool: they share out the work
     max_norm: float = math.inf, # a promise that no row is longer: saves time away from the CPU where its square / tau <= 70
+    low: bool = False, # factors of the tiles' products in bfloat16, where rows are short enough (see `max_norm`)
 ) -> torch.Tensor: # scalar
     """Eq. 6 and 7: the supervised contrastive loss, every row of batch and queue an anchor, in memory linear in their number.
 
-    Computes in float64 where `e` is float64 and in float32 otherwise, under autocast too.
+    Computes in float64 where `e` is float64 and in float32 otherwise, under autocast too; only `low` changes that.
     Raises `CaratError` for shapes that do not fit, an unknown reduction or a temperature that is not above 0.
     """
     if not tau > 0: raise CaratError(f"supcon: the temperature must be above 0, not {tau}")
@@ -170,7 +178,7 @@ def supcon(
         on = torch.cat([valid, queue_valid])                                             # (N,)
         E = torch.cat([e.to(dtype), queue.detach().to(dtype)])                           # (N, d_z)
         E = torch.where(on[:, None], E, 0)
-        lse = _pool_lse(E, on, n, tau, block or 0, max_norm, shared)                           # (N,)
+        lse = _pool_lse(E, on, n, tau, block or 0, max_norm, shared, low)                # (N,)
 
         code = torch.cat([cls, queue_cls])
         member = on & (code >= 0)                                                        # (N,) rows that can have positives

@@ -50,7 +50,7 @@ def _attend(qkv, keys, heads, dropout):
         bias = q.new_zeros(B, 1, 1, T) if keys is None else q.new_zeros(B, 1, 1, T).masked_fill_(~keys[:, None, None], -torch.inf)
         bias = bias.expand(B, heads, 1, T).flatten(0, 1)
         alpha = torch.baddbmm(bias, q, k.mT, alpha=(d // heads)**-0.5)                     # (B heads, T, T)
-        alpha = alpha.softmax(-1, torch.promote_types(q.dtype, torch.float32))
+        alpha = alpha.softmax(-1, torch.promote_types(q.dtype, torch.float32)).to(q.dtype)
         out = torch.bmm(_dropout(alpha, dropout), v).view(B, heads, T, -1)
     else:
         keys = None if keys is None else keys[:, None, None]                               # (B, 1, 1, T)

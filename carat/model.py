@@ -275,7 +275,9 @@ class CARAT(nn.Module):
                 rows = E.flatten(0, 3) # (n, d_z)
                 cls = class_ids(y, M)[:, None].expand(E.shape[:-1]).flatten() # (n,)
                 valid = out.present[:, None, :, None].expand(E.shape[:-1]).flatten() # (n,)
-                terms["scl"], weight["scl"] = supcon(rows, cls, valid, self.queue.rows, self.queue.cls, self.queue.valid, c.tau, c.scl_reduction, shared=bool(batch.total), max_norm=1.0), c.gamma_s
+                scl = supcon(rows, cls, valid, self.queue.rows, self.queue.cls, self.queue.valid, c.tau, c.scl_reduction, shared=bool(batch.total), max_norm=1.0,
+                             low=U_o.dtype == torch.bfloat16) # its products in the precision of those before it
+                terms["scl"], weight["scl"] = scl, c.gamma_s
 
         if c.agg == "shuffle": # Eq. 14
             V, shown = out.U[c.deepest], out.present[:, :, None] # (B, M, C, d)
