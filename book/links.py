@@ -98,7 +98,7 @@ def symbol_of(tex, chapter):
 
 TOKEN = re.compile(r"\\\\(?:\s*\[[^\]]*\])?|\\[A-Za-z]+\*?|\\.|[A-Za-z]|\s+|.", re.S)
 ACCENTS = {rf"\{a}" for a in "tilde hat bar vec boldsymbol mathbf bm mathcal mathrm widehat widetilde".split()} # a symbol with its argument
-VERBATIM = {rf"\{a}": n for n, names in ((1, "text textbf tag label begin end operatorname mathbb mathrm hspace vspace color class"), (0, "left right big Big bigl bigr")) for a in names.split()}
+VERBATIM = {rf"\{a}": n for n, names in ((1, "text textbf textit texttt textrm textsf mbox mathtt mathsf tag label begin end operatorname mathbb mathrm hspace vspace color class"), (0, "left right big Big bigl bigr")) for a in names.split()}
 
 
 class Formula:

@@ -178,8 +178,8 @@ def recorded_runs():
         for part in [k for k, v in r.items() if isinstance(v, dict) and k not in ("data", "device", "versions", "case") and "trivial" not in k]:
             leaves = [(k.removeprefix("config."), v) for k, v in flat({k: v for k, v in r[part].items() if k != "trivial"}) if v not in (None, "")]
             text += f"\n**{part.replace('_', ' ').capitalize()}**\n: " + " · ".join(f"`{k}` {v}" for k, v in leaves) + "\n"
-        out.append(f"({run_label(name)})=\n:::::{{dropdown}} {name.replace('_', ' ')}: {dict(about)['what'] or 'a recorded run'}" + (f", {dict(about)['data']}" if dict(about)["data"] else "")
-                   + f"\n\n{text}\n:::::\n")
+        said = list(dict.fromkeys(filter(None, (dict(about)["what"] or (f"a measurement of the training step, {r['precision']}, {r['lengths']} lengths" if "precision" in r and "rows" in r else "a recorded run"), dict(about)["data"]))))
+        out.append(f"({run_label(name)})=\n:::::{{dropdown}} {name.replace('_', ' ')}: {', '.join(said)}\n\n{text}\n:::::\n")
     return "\n".join(out) or "There is none.\n"
 
 

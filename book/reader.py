@@ -97,6 +97,7 @@ def for_readers(nb, executed=None, number=None, chapter=None):
             if text := data.pop("text/myst", None) or (data.get("text/markdown") if CAPTION.match(data.get("text/markdown", "")) else None):
                 cells.append(nbformat.v4.new_markdown_cell(made.fill(text)[0]))
                 output.data = {}
+                if CAPTION.match(text) and len(cell.outputs) == 1: cell.metadata.tags = ["remove-cell"] # nothing stands between a figure and its caption
             if html := output.get("data", {}).get("text/html"): # links of tables lead to pages
                 output.data["text/html"] = re.sub(r'(href="\w+)\.ipynb', r"\1.html", html)
         if "outputs" in cell: cell.outputs = [o for o in cell.outputs if o.get("data") != {}]

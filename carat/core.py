@@ -31,7 +31,7 @@ def find_device(
         raise CaratError(f"device {name!r} is not there: torch sees {torch.cuda.device_count()} CUDA device(s); use another, or cpu")
     if device.type == "mps" and not mps: raise CaratError("device 'mps' is not there: use cpu")
     if say:
-        about = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads" if device.type == "cpu" else ""
+        about = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}" if device.type == "cpu" else ""
         print(f"device: {device}" + (f" ({about})" if about else ""))
     return device
 

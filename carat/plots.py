@@ -123,8 +123,8 @@ class Table:
     caption: str | None = None  # a line above the table
 
     def _numeric(self, j: int) -> bool:
-        column = [r[j] for r in self.rows if r[j] is not None]
-        return bool(column) and all(_is_number(v) for v in column)
+        column = [r[j] for r in self.rows if r[j] not in (None, "")]
+        return bool(column) and all(_is_number(v) or isinstance(v, str) and re.fullmatch(r"[-+−]?[\d,.]+ ?%?|–", v) for v in column)
 
     def _repr_markdown_(self) -> str:
         esc = lambda v: _cell(v).replace("|", "\\|").replace("\n", " ")
@@ -135,13 +135,13 @@ class Table:
 
     def _repr_html_(self) -> str:
         side = ["right" if self._numeric(j) else "left" for j in range(len(self.header))]
-        style = lambda j: f' style="text-align:{side[j]};padding:.25em .7em"'
+        wide = [max(len(_cell(r[j])) for r in self.rows) > 28 if self.rows else False for j in range(len(self.header))] # prose wants room, even where the table then scrolls
+        style = lambda j: f' style="text-align:{side[j]};padding:.25em .7em{";min-width:13em" if wide[j] else ""}"'
         head = "".join(f'<th scope="col"{style(j)}>{_rich(str(h))}</th>' for j, h in enumerate(self.header))
         body = "".join("<tr>" + "".join(f"<td{style(j)}>{_rich(_cell(v))}</td>" for j, v in enumerate(r)) + "</tr>" for r in self.rows)
-        caption = (f'<caption style="caption-side:top;text-align:left;padding:.3em .7em;color:inherit;opacity:.8">{_rich(self.caption)}</caption>'
-                   if self.caption else "")
-        return ('<div style="overflow-x:auto"><table class="table carat-table" style="width:auto;color:inherit;font-variant-numeric:tabular-nums">'
-                f"{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>")
+        caption = f'<figcaption style="padding:.3em .7em;opacity:.8">{_rich(self.caption)}</figcaption>' if self.caption else ""
+        return (f'<figure class="carat-table" style="margin:0">{caption}<div style="overflow-x:auto"><table class="table" style="width:auto;color:inherit;font-variant-numeric:tabular-nums">'
+                f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></figure>")
 
     __str__ = _repr_markdown_
 
@@ -710,7 +710,7 @@ class Clips:
         shown = list(self.items[0].alpha)
         key = "".join(f'<span class="swatch" style="--c:{_rgb(modality_color(m))}"></span>{modality_name(m)}{", behind the words" if k == 0 else ""}' for k, m in enumerate(shown))
         known = "; underlined, where it shows" if any(item.planted for item in self.items) else ""
-        body = select + "".join(blocks) + f'<div class="key">Point at a label to see where it looked{key}{known}; bold, true.</div>'
+        body = select + "".join(blocks) + f'<div class="key">Point at a label to see where it {"shows" if self.items[0].scores is None else "looked"}{key}{known}; bold, true.</div>'
         name = f"c{zlib.crc32(body.encode()):08x}"
         return (f'<div class="carat-clips" id="{name}" role="group" aria-label="{html.escape(self.alt, quote=True)}"><style>{_CLIPS_STYLE}</style>{body}'
                 f'<script>{_CLIPS_SCRIPT.replace("KEY", name)}</script></div>')

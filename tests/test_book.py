@@ -189,6 +189,7 @@ def test_figures_are_numbered_and_the_lead_stands_first():
     ran.cells[1].outputs = [nbformat.v4.new_output("display_data", {"text/markdown": "**Figure.** Three $x$."})]
     seen = reader.for_readers(nb, ran, "14").cells
     assert seen[1].outputs[0].text == "shown" and seen[1].metadata.tags == ["remove-input"] and seen[3].source == "x" and not seen[3].outputs
+    assert next(c for c in seen if c.source == "y").metadata.tags == ["remove-cell"]                            # made a caption and nothing else
     assert [c.source for c in seen if "Figure" in c.source] == ["[**Figure 14.1.**]{#fig-14-1} One.", "[**Figure 14.2.**]{#fig-14-2} (real). Two.", "[**Figure 14.3.**]{#fig-14-3} Three $x$."]
 
 
@@ -197,6 +198,7 @@ def test_figures_are_numbered_and_the_lead_stands_first():
     (r"e^\top e' / \tau", r"\class{k-e}{e}^\top \class{k-e}{e}' / \class{k-\tau}{\tau}"),
     (r"\sum_{m}^M x_m", r"\sum_{\class{k-m}{m}}^{\class{k-M}{M}} x_{\class{k-m}{m}}"),                                 # an index without braces gets them
     (r"\mathcal{L}_{rec} + L_{pos} \\[2pt] \text{if } m \tag{3}", r"\mathcal{L}_{rec} + L_{pos} \\[2pt] \text{if } \class{k-m}{m} \tag{3}"),
+    (r"\underbrace{M}_{\texttt{beta}(m)}", r"\underbrace{\class{k-M}{M}}_{\texttt{beta}(\class{k-m}{m})}"),
     (r"\begin{aligned} M \\ \end{aligned}", r"\begin{aligned} \class{k-M}{M} \\ \end{aligned}"),
     (r"\left\{ \frac{1}{M} \right\}_{m}", r"\left\{ \frac{1}{\class{k-M}{M}} \right\}_{\class{k-m}{m}}")])
 def test_symbols_are_marked_within_a_formula(tex, marked):
