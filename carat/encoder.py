@@ -72,19 +72,20 @@ class _Layer(nn.Module):
         return self.norm2(h + _dropout(self.fc2(F.gelu(self.fc1(h))), dropout))
 
 # %% ../nbs/10_encoder.ipynb #d69d250a
-def _plan(mask, width):
+def _plan(mask, width, most):
     "Order of the packed steps (indices into B*T, shortest sample first), their places among the padded ones, and the groups of samples that attend together."
     B, T = mask.shape
     count, order = mask.sum(1).sort()                                                      # (B,)
     sample, step = mask[order].nonzero(as_tuple=True)                                      # (n,)
     index = order[sample] * T + step
     groups, places, rows = [], [], 0
-    for t in sorted({-(-c // width) * width for c in count.tolist() if c}):
-        c = count[(count > t - width) & (count <= t)]
-        keys = torch.arange(t, device=mask.device) < c[:, None]                            # (b, t), left-justified
-        places.append(rows + keys.flatten().nonzero()[:, 0])
-        groups.append(keys)
-        rows += keys.numel()
+    for multiple in sorted({-(-c // width) * width for c in count.tolist() if c}):
+        t = min(multiple, T)
+        for c in count[(count > multiple - width) & (count <= multiple)].split(max(most // t, 1)):
+            keys = torch.arange(t, device=mask.device) < c[:, None]                        # (b, t), left-justified
+            places.append(rows + keys.flatten().nonzero()[:, 0])
+            groups.append(keys)
+            rows += keys.numel()
     place = torch.cat(places) if places else index                                         # (n,)
     return index, step, (place, _inverse(place, rows), groups)
 
@@ -121,6 +122,7 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(_Layer(d, ff) for _ in range(layers))
         self.packed: bool | None = None # compute valid steps only; None: on the CPU, unless compiled
         self.width = 16 # packed: samples whose lengths round up to the same multiple attend together
+        self.most = 1024 # packed: padded steps of samples that attend together, unless one sample has more
         self.apply(self._init)
 
     @staticmethod
@@ -141,7 +143,7 @@ class Encoder(nn.Module):
         B, T = mask.shape
         dropout = self.dropout if self.training else 0.
         if x.device.type == "cpu" and not torch.compiler.is_compiling() if self.packed is None else self.packed: # a compiled step has fixed shapes
-            index, step, plan = _plan(mask, self.width)
+            index, step, plan = _plan(mask, self.width, self.most)
             back = _inverse(index, B * T)
             h = self._embed(_Move.apply(x.flatten(0, 1), index, back), self.position(step), dropout) # (n, d)
             for layer in self.layers: h = layer(h, lambda qkv: _attend_packed(qkv, plan, self.heads, dropout), dropout)
