@@ -41,6 +41,21 @@ def _dropout(x, p):
     return x * torch.ge(r, round(p * 2**16) - 2**15, out=x.new_empty(x.shape)).mul_(1 / (1 - p))
 
 # %% ../nbs/10_encoder.ipynb #f4a3ed30
+class _Softmax(torch.autograd.Function):
+    "Softmax over the last axis, both ways in float32 at least, kept in the precision of x."
+    @staticmethod
+    def forward(ctx, x):
+        ctx.high = torch.promote_types(x.dtype, torch.float32)
+        y = x.softmax(-1, ctx.high).to(x.dtype)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx, grad):
+        y, = ctx.saved_tensors
+        return torch._softmax_backward_data(grad.to(ctx.high), y.to(ctx.high), -1, ctx.high).to(y.dtype)
+
+
 def _attend(qkv, keys, heads, dropout):
     "Multi-head attention inside padded sequences: qkv (B, T, 3d), keys (B, T) bool or None -> (B, T, d)"
     B, T, d = *qkv.shape[:2], qkv.shape[2] // 3
@@ -49,8 +64,7 @@ def _attend(qkv, keys, heads, dropout):
         q, k, v = qkv.contiguous().flatten(1, 2)                                           # (B heads, T, d/heads)
         bias = q.new_zeros(B, 1, 1, T) if keys is None else q.new_zeros(B, 1, 1, T).masked_fill_(~keys[:, None, None], -torch.inf)
         bias = bias.expand(B, heads, 1, T).flatten(0, 1)
-        alpha = torch.baddbmm(bias, q, k.mT, alpha=(d // heads)**-0.5)                     # (B heads, T, T)
-        alpha = alpha.softmax(-1, torch.promote_types(q.dtype, torch.float32)).to(q.dtype)
+        alpha = _Softmax.apply(torch.baddbmm(bias, q, k.mT, alpha=(d // heads)**-0.5))     # (B heads, T, T)
         out = torch.bmm(_dropout(alpha, dropout), v).view(B, heads, T, -1)
     else:
         keys = None if keys is None else keys[:, None, None]                               # (B, 1, 1, T)
