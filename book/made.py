@@ -32,7 +32,7 @@ def count(n, what): return f"{n:,} {what}{'' if n == 1 else 's'}"
 def lead(text, heading):
     "What a cell is about: the bold words before it, else the first sentence of the paragraph before it, else its heading."
     text = re.sub(r"^(```|:::).*?^\1[ \t]*$", "", text, flags=re.M | re.S)
-    blocks = [" ".join(b.split()) for b in re.split(r"\n\s*\n", text) if b.strip() and not re.match(r"[#|]|\*\*Figure", b.strip())]
+    blocks = [" ".join(b.split()) for b in re.split(r"\n\s*\n", text) if b.strip() and not re.match(r"[#|]|\*\*Figure|\$\$", b.strip())]
     if not blocks: return heading
     text = blocks[-1]
     if bold := re.match(r"\*\*(.+?)\*\*", text): return bold[1].rstrip(".:,")

@@ -163,6 +163,7 @@ def test_what_a_proof_is_about():
     assert made.lead("# Evidence\n\n**It is the printed sum.** Note that", "Evidence") == "It is the printed sum"
     assert made.lead("prose\n\nAgainst Eq. 14 as printed, both terms:", "") == "Against Eq. 14 as printed, both terms"
     assert made.lead("The value $a.b$ stays. More.", "") == "The value $a.b$ stays"
+    assert made.lead("**A known case.** With $q$:\n\n$$\na = b\n$$", "") == "A known case"
     assert made.lead("", "Evidence") == "Evidence"
 
 
