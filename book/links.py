@@ -97,7 +97,7 @@ def symbol_of(tex, chapter):
 
 
 TOKEN = re.compile(r"\\\\(?:\s*\[[^\]]*\])?|\\[A-Za-z]+\*?|\\.|[A-Za-z]|\s+|.", re.S)
-ACCENTS = {rf"\{a}" for a in "tilde hat bar vec boldsymbol mathbf bm mathcal mathrm widehat widetilde".split()} # a symbol with its argument
+ACCENTS = {rf"\{a}" for a in "tilde hat bar vec boldsymbol mathbf bm mathcal widehat widetilde".split()} # a symbol with its argument
 VERBATIM = {rf"\{a}": n for n, names in ((1, "text textbf textit texttt textrm textsf mbox mathtt mathsf tag label begin end operatorname mathbb mathrm hspace vspace color class"), (0, "left right big Big bigl bigr")) for a in names.split()}
 
 
@@ -128,7 +128,6 @@ class Formula:
             if self.at == len(self.tokens) or self.tokens[self.at] not in ("^", "_", "'"): self.at = start; break
             sign = self.tokens[self.at]; self.at += 1
             if sign == "'": out.append((blanks + sign, ""))
-            elif sign == "_" and self.tokens[self.at:self.at + 1] == ["\\"]: out.append((blanks + sign, ""))
             else: out.append((blanks + sign, self.argument()))
         return out
 
@@ -136,8 +135,8 @@ class Formula:
         out = ""
         while self.at < len(self.tokens):
             t = self.tokens[self.at]; self.at += 1
-            if t in VERBATIM and t not in ACCENTS or t == r"\mathrm":
-                out += t + "".join(self.argument() for _ in range(VERBATIM.get(t, 1)))
+            if t in VERBATIM:
+                out += t + "".join(self.argument() for _ in range(VERBATIM[t]))
                 continue
             if not (t in ACCENTS or re.fullmatch(r"\\?[A-Za-z]+", t)): out += t; continue
             base, scripts = t + (self.argument() if t in ACCENTS else ""), self.scripts()
