@@ -26,6 +26,7 @@ sync: .venv/ready
 	@.venv/bin/nbdev_clean
 	@$(PY) -m book.stamp
 	@.venv/bin/nbdev_export
+	@$(PY) -m book.check --prune
 
 picture: book
 	@chromium --headless --no-sandbox --disable-gpu --disable-background-networking --hide-scrollbars --window-size=1280,800 --virtual-time-budget=6000 \

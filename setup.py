@@ -2,7 +2,7 @@
 from configparser import ConfigParser
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 here = Path(__file__).parent
 ini = ConfigParser(delimiters=["="], interpolation=None)
@@ -20,8 +20,7 @@ setup(
     keywords=cfg["keywords"],
     license="Apache-2.0",
     python_requires=">=" + cfg["min_python"],
-    packages=[cfg["lib_path"]],
-    package_data={cfg["lib_path"]: ["*.json"]},
+    packages=find_packages(include=[cfg["lib_path"], cfg["lib_path"] + ".*"]),
     install_requires=cfg["requirements"].split(),
     extras_require={"dev": cfg["dev_requirements"].split()},
     entry_points={"console_scripts": cfg["console_scripts"].split("\n")},

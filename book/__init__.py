@@ -63,11 +63,20 @@ def code_digest(nb):
     return digest(*(f"{is_run(c)} {without_directives(c)}" for c in nb.cells if c.cell_type == "code"))
 
 
+def package_files(root=None):
+    "The modules of the package, in all its folders."
+    return sorted(((root or ROOT)/"carat").rglob("*.py"))
+
+
+def module_file(module):
+    "The file of a module: carat.data.store is carat/data/store.py."
+    return ROOT/f"{module.replace('.', '/')}.py"
+
+
 def surroundings():
     "Identifies all that the outputs of a notebook depend on apart from its own code."
-    files = [*sorted((ROOT/"carat").glob("*.py")), *sorted((ROOT/"carat").glob("*.json")), *sorted((ROOT/"results").rglob("*.json")),
-             ROOT/"requirements.lock"]
-    parts = [x for f in files for x in (f.name, f.read_bytes())]
+    files = [*package_files(), *sorted((ROOT/"results").rglob("*.json")), ROOT/"requirements.lock"]
+    parts = [x for f in files for x in (f.relative_to(ROOT), f.read_bytes())]
     if folder := os.environ.get("CARAT_DATA", "").strip():
         folder = Path(folder).expanduser().resolve()
         parts += [folder, *((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(folder.rglob("*")) if f.is_file())]

@@ -4,7 +4,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import EXECUTED, HTML, ROOT, digest, execute, notebooks, pages
+from . import EXECUTED, HTML, ROOT, digest, execute, notebooks, package_files, pages
 from .facts import facts
 
 STAMP = HTML/".built"
@@ -12,10 +12,10 @@ STAMP = HTML/".built"
 
 def inputs():
     "Identifies all that the pages are made from."
-    files = [*notebooks(), *(EXECUTED/p.name for p in notebooks()), *sorted((ROOT/"nbs").glob("*.md")), *sorted((ROOT/"book").rglob("*.*")), *sorted((ROOT/"carat").glob("*.py")), *sorted((ROOT/"results").glob("*.json")),
+    files = [*notebooks(), *(EXECUTED/p.name for p in notebooks()), *sorted((ROOT/"nbs").glob("*.md")), *sorted((ROOT/"book").rglob("*.*")), *package_files(), *sorted((ROOT/"results").rglob("*.json")),
              *(ROOT/n for n in ("_toc.yml", "_config.yml", "references.bib", "settings.ini", "requirements.lock"))]
     files = [f for f in files if f.is_file() and "__pycache__" not in f.parts]
-    return digest(*(x for f in files for x in (f.name, f.read_bytes())))
+    return digest(*(x for f in files for x in (f.relative_to(ROOT), f.read_bytes())))
 
 
 def tools():

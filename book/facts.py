@@ -10,7 +10,7 @@ from datetime import datetime
 from fnmatch import fnmatch
 from functools import lru_cache
 
-from . import EXECUTED, ROOT, code_digest, digest, directives, is_run, notebooks, read_notebook, without_directives
+from . import EXECUTED, ROOT, code_digest, digest, directives, is_run, module_file, notebooks, read_notebook, without_directives
 
 EQUATIONS = range(1, 18) # those of the paper
 MENTION = re.compile(r"\b(?:Eqs?\.|Equations?)[ \n~]*(\d+)((?:\s*(?:,|and|to|or|,\s*and)\s+(?:Eqs?\.[ \n~]*)?\d+)*)(?![\d%]|\.\d)")
@@ -198,7 +198,7 @@ def read_chapter(path):
 
 def public_names(module):
     "The __all__ of an exported module, read without importing it."
-    path = ROOT/"carat"/f"{module.split('.', 1)[1].replace('.', '/')}.py"
+    path = module_file(module)
     if not path.exists(): return []
     for node in parsed(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__": return ast.literal_eval(node.value)
@@ -377,7 +377,7 @@ class Facts:
             f = n.func if isinstance(n, ast.Call) else n
             if getattr(f, "attr", getattr(f, "id", None)) != d.name or (not isinstance(n, ast.Call) and rank): continue
             if d.owner: fits = isinstance(f, ast.Attribute) and d.owner in self.reach(self.chapters[cell.chapter], cell, names_in(f.value))
-            else: fits = isinstance(f, ast.Name) or isinstance(f, ast.Attribute) and names_in(f.value) <= {d.module.split(".")[-1], "carat"}
+            else: fits = isinstance(f, ast.Name) or isinstance(f, ast.Attribute) and names_in(f.value) <= set(d.module.split("."))
             if fits: rank = 1 if isinstance(n, ast.Call) else 2
             if rank == 1: break
         return rank

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from docutils import nodes
 
-from . import ROOT
+from . import module_file
 from .facts import facts
 from .links import SYMBOLS
 from .made import symbol_groups
@@ -64,7 +64,7 @@ def collect(app):
     objects = env.get_domain("py").objects
     for c in f.chapters.values():
         if c.module in objects:
-            about = ast.get_docstring(ast.parse((ROOT/"carat"/f"{c.module.split('.', 1)[1]}.py").read_text(encoding="utf-8"))) or ""
+            about = ast.get_docstring(ast.parse(module_file(c.module).read_text(encoding="utf-8"))) or ""
             out[url(objects[c.module].docname, objects[c.module].node_id)] = f"<code>{c.module}</code><p>{inline(about)}</p>" + note(f"exported from {inline(c.name)}")
     for q, d in f.definitions.items():
         if q not in objects: continue
