@@ -1,4 +1,5 @@
 "Installs the package `carat` from settings.ini, the one place that holds its metadata."
+
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -6,14 +7,14 @@ from setuptools import find_packages, setup
 
 here = Path(__file__).parent
 ini = ConfigParser(delimiters=["="], interpolation=None)
-ini.read(here/"settings.ini", encoding="utf-8")
+ini.read(here / "settings.ini", encoding="utf-8")
 cfg = ini["DEFAULT"]
 
 setup(
     name=cfg["lib_name"],
     version=cfg["version"],
     description=cfg["description"],
-    long_description=(here/"README.md").read_text(encoding="utf-8"),
+    long_description=(here / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     author=cfg["author"],
     url=cfg["git_url"],

@@ -7,6 +7,7 @@
 
 The limit of a part is what its matrix products and its memory traffic would take at this machine's own speed, measured in the same run.
 """
+
 import argparse
 import ast
 import json
@@ -34,23 +35,32 @@ from carat.train import TrainConfig, make_optimizer
 
 
 @register_flop_formula(torch.ops.carat.pool_lse)
-def _(E, on, n, *rest, **kw): return E[0] ** 2 * E[1]                       # every pair once, a multiplication and an addition
+def _(E, on, n, *rest, **kw):
+    return E[0] ** 2 * E[1]  # every pair once, a multiplication and an addition
 
 
 @register_flop_formula(torch.ops.carat.pool_lse_backward)
 def _(g, lse, E, on, n, *rest, **kw):
-    pairs = n * E[0] - n * n // 2                                          # those with a row of the batch
-    return 2 * E[1] * (2 * pairs + n * n // 2)                             # similarities again, then gradients down and across
+    pairs = n * E[0] - n * n // 2  # those with a row of the batch
+    return 2 * E[1] * (2 * pairs + n * n // 2)  # similarities again, then gradients down and across
 
 
 class Traffic(TorchDispatchMode):
     "Bytes that all operations read and write if none is fused with another; views cost nothing."
-    def __init__(self): super().__init__(); self.nbytes = 0
+
+    def __init__(self):
+        super().__init__()
+        self.nbytes = 0
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        if not func.is_view and not any(k in str(func) for k in ("detach", "empty", "alias", "_unsafe_view")):
+        if not func.is_view and not any(
+            k in str(func) for k in ("detach", "empty", "alias", "_unsafe_view")
+        ):
             leaves = torch.utils._pytree.tree_leaves((args, kwargs, out))
-            self.nbytes += sum(t.numel() * t.element_size() for t in leaves if isinstance(t, torch.Tensor))
+            self.nbytes += sum(
+                t.numel() * t.element_size() for t in leaves if isinstance(t, torch.Tensor)
+            )
         return out
 
 
@@ -58,32 +68,53 @@ def synthetic_batch(B, modalities, lengths, device, seed=0):
     "Random features with true label sets, and lengths drawn from those of MOSEI or all 60."
     rng = np.random.default_rng(seed)
     words = COUNTS["train"]["words"]
-    n = rng.choice(np.arange(1, len(words) + 1), B, p=words / words.sum()) if lengths == "true" else np.full(B, 60)
+    n = (
+        rng.choice(np.arange(1, len(words) + 1), B, p=words / words.sum())
+        if lengths == "true"
+        else np.full(B, 60)
+    )
     sets = COUNTS["train"]["sets"]
     y = label_sets()[rng.choice(len(sets), B, p=sets / sets.sum())]
     T = 60 if device.type == "cuda" else int(n.max())
     mask = torch.arange(T) < torch.tensor(n)[:, None]
-    x = {m: torch.randn(B, T, MODALITIES[m], generator=torch.Generator().manual_seed(seed)).masked_fill(~mask[..., None], 0) for m in modalities}
-    return Batch(x, {m: mask for m in x}, torch.tensor(y, dtype=torch.float32), [str(i) for i in range(B)]).to(device), n
+    x = {
+        m: torch.randn(
+            B, T, MODALITIES[m], generator=torch.Generator().manual_seed(seed)
+        ).masked_fill(~mask[..., None], 0)
+        for m in modalities
+    }
+    return Batch(
+        x, {m: mask for m in x}, torch.tensor(y, dtype=torch.float32), [str(i) for i in range(B)]
+    ).to(device), n
 
 
 def timed(f, device, repeats):
     "Median seconds of some runs, after two that do not count."
     wait, took = (torch.cuda.synchronize if device.type == "cuda" else lambda: None), []
     for k in range(repeats + 2):
-        wait(); start = time.perf_counter(); f(); wait()
-        if k > 1: took.append(time.perf_counter() - start)
+        wait()
+        start = time.perf_counter()
+        f()
+        wait()
+        if k > 1:
+            took.append(time.perf_counter() - start)
     return statistics.median(took)
 
 
 def machine_speed(device, dtype):
     "Operations a second of a large matrix product, bytes a second of a large copy."
     a, big = torch.randn(2048, 2048, device=device).to(dtype), torch.randn(1 << 25, device=device)
-    return 2 * 2048**3 / timed(lambda: a @ a, device, 9), 2 * big.numel() * 4 / timed(big.clone, device, 5)
+    return 2 * 2048**3 / timed(lambda: a @ a, device, 9), 2 * big.numel() * 4 / timed(
+        big.clone, device, 5
+    )
 
 
-def memory(device): # most bytes held: of the device, or of the process
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def memory(device):  # most bytes held: of the device, or of the process
+    return (
+        torch.cuda.max_memory_allocated(device)
+        if device.type == "cuda"
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    )
 
 
 def parts_of(model, batch, autocast, optimizer):
@@ -99,134 +130,294 @@ def parts_of(model, batch, autocast, optimizer):
     valid = present[:, None, :, None].expand(Z.shape[:-1]).flatten()
 
     def extractor():
-        with autocast(): h = [model.encoders[m](batch.x[m], batch.mask[m]) for m in c.modalities]
+        with autocast():
+            h = [model.encoders[m](batch.x[m], batch.mask[m]) for m in c.modalities]
         torch.autograd.backward([v.sum() for v in h])
+
     def attention():
-        with autocast(): u = [model.attention[m](leaf(H[m]), batch.mask[m])[0] for m in c.modalities]
+        with autocast():
+            u = [model.attention[m](leaf(H[m]), batch.mask[m])[0] for m in c.modalities]
         torch.autograd.backward([v.sum() for v in u])
+
     def reconstruction():
         with autocast():
             o = model.fuse(leaf(U_o), present, {})
-            total = sum(v.float().square().sum() for v in o.U.values()) + sum(bce(s, batch.y) for s in o.s.values()) + sum(model.embed(o.U[k])[1].sum() for k in c.levels)
+            total = (
+                sum(v.float().square().sum() for v in o.U.values())
+                + sum(bce(s, batch.y) for s in o.s.values())
+                + sum(model.embed(o.U[k])[1].sum() for k in c.levels)
+            )
         total.backward()
+
     def contrast():
-        supcon(leaf(Z).flatten(0, 3), cls, valid, model.queue.rows, model.queue.cls, model.queue.valid, c.tau, c.scl_reduction, max_norm=1.0, low=U_o.dtype == torch.bfloat16).backward()
+        supcon(
+            leaf(Z).flatten(0, 3),
+            cls,
+            valid,
+            model.queue.rows,
+            model.queue.cls,
+            model.queue.valid,
+            c.tau,
+            c.scl_reduction,
+            max_norm=1.0,
+            low=U_o.dtype == torch.bfloat16,
+        ).backward()
         model.queue.enqueue(Z.flatten(0, 3), cls, valid)
+
     def prototypes():
         k = [("o", *c.levels).index(level) for level in c.prototype_levels]
-        model.prototypes.update(Z[:, k].flatten(0, 1), batch.y.repeat_interleave(len(k), 0), present.repeat_interleave(len(k), 0), normalise=c.prototype_normalise)
+        model.prototypes.update(
+            Z[:, k].flatten(0, 1),
+            batch.y.repeat_interleave(len(k), 0),
+            present.repeat_interleave(len(k), 0),
+            normalise=c.prototype_normalise,
+        )
+
     def shuffling():
         with autocast():
             V = leaf(out.U[c.deepest])
-            V_hat, y_hat = shuffle(V, batch.y, *draw_shuffle(present, C), attached=c.shuffle_attached, present=present)
-            total = bce(model.h_c(V), batch.y[:, None].expand(B, M, C)) + bce(model.h_c(V_hat), y_hat)
+            V_hat, y_hat = shuffle(
+                V, batch.y, *draw_shuffle(present, C), attached=c.shuffle_attached, present=present
+            )
+            total = bce(model.h_c(V), batch.y[:, None].expand(B, M, C)) + bce(
+                model.h_c(V_hat), y_hat
+            )
         total.backward()
+
     def optimise():
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-    return {"extractor": extractor, "label attention": attention, "latent space, reconstruction, heads": reconstruction,
-            "contrastive loss, queue": contrast, "prototypes": prototypes, "shuffle, aggregation": shuffling, "optimiser": optimise}
+
+    return {
+        "extractor": extractor,
+        "label attention": attention,
+        "latent space, reconstruction, heads": reconstruction,
+        "contrastive loss, queue": contrast,
+        "prototypes": prototypes,
+        "shuffle, aggregation": shuffling,
+        "optimiser": optimise,
+    }
 
 
 def slow_versions(model, batch):
     "Seconds of the slow versions of the chapters, forwards only, once; each as it stands in its notebook."
-    def of(notebook, name): # a function of a chapter
-        for cell in json.loads((Path(__file__).parents[1] / "nbs" / f"{notebook}.ipynb").read_text())["cells"]:
+
+    def of(notebook, name):  # a function of a chapter
+        for cell in json.loads(
+            (Path(__file__).parents[1] / "nbs" / f"{notebook}.ipynb").read_text()
+        )["cells"]:
             if cell["cell_type"] == "code" and f"def {name}(" in "".join(cell["source"]):
-                space, tree = {k: v for m in (carat.attention, carat.contrast, carat.pooling, carat.prototypes, carat.shuffle) for k, v in vars(m).items()}, ast.parse("".join(cell["source"]))
-                exec(compile(ast.Module([n for n in tree.body if isinstance(n, ast.FunctionDef)], []), notebook, "exec"), space)
+                space, tree = (
+                    {
+                        k: v
+                        for m in (
+                            carat.attention,
+                            carat.contrast,
+                            carat.pooling,
+                            carat.prototypes,
+                            carat.shuffle,
+                        )
+                        for k, v in vars(m).items()
+                    },
+                    ast.parse("".join(cell["source"])),
+                )
+                exec(
+                    compile(
+                        ast.Module([n for n in tree.body if isinstance(n, ast.FunctionDef)], []),
+                        notebook,
+                        "exec",
+                    ),
+                    space,
+                )
                 return space[name]
         raise SystemExit(f"{notebook} has no {name}")
+
     c = model.config
     with torch.no_grad():
         U_o, present, _ = model.extract(batch)
         out = model.fuse(U_o, present, {})
-        Z = torch.stack([out.z_o, *(model.embed(out.U[k])[1] for k in c.levels)], 1)                      # (B, levels, M, C, d_z)
+        Z = torch.stack(
+            [out.z_o, *(model.embed(out.U[k])[1] for k in c.levels)], 1
+        )  # (B, levels, M, C, d_z)
         cls = class_ids(batch.y, len(c.modalities))[:, None].expand(Z.shape[:-1]).flatten()
-        E, cls, valid = torch.cat([Z.flatten(0, 3), model.queue.rows]), torch.cat([cls, model.queue.cls]), torch.cat([torch.ones_like(cls, dtype=torch.bool), model.queue.valid])
+        E, cls, valid = (
+            torch.cat([Z.flatten(0, 3), model.queue.rows]),
+            torch.cat([cls, model.queue.cls]),
+            torch.cat([torch.ones_like(cls, dtype=torch.bool), model.queue.valid]),
+        )
         draws = draw_shuffle(present, len(c.labels))
         n = Z.shape[1]
         work = {
-            "label attention": lambda: [of("11_label_attention", "label_attention_slow")(model.encoders[m](batch.x[m], batch.mask[m]), model.attention[m].w, batch.mask[m]) for m in c.modalities],
-            "max pooling": lambda: [of("13_max_pooling", "max_pool_slow")(out.U[k], model.h.weight, present) for k in ("o", *c.levels)],
-            "contrastive loss (one dense matrix)": lambda: of("14_contrast", "supcon_dense")(E, cls, valid, c.tau),
-            "prototypes": lambda: of("15_prototypes", "update_slow")(model.prototypes.mu.clone(), Z.flatten(0, 1), batch.y.repeat_interleave(n, 0), present.repeat_interleave(n, 0), c.phi),
+            "label attention": lambda: [
+                of("11_label_attention", "label_attention_slow")(
+                    model.encoders[m](batch.x[m], batch.mask[m]),
+                    model.attention[m].w,
+                    batch.mask[m],
+                )
+                for m in c.modalities
+            ],
+            "max pooling": lambda: [
+                of("13_max_pooling", "max_pool_slow")(out.U[k], model.h.weight, present)
+                for k in ("o", *c.levels)
+            ],
+            "contrastive loss (one dense matrix)": lambda: of("14_contrast", "supcon_dense")(
+                E, cls, valid, c.tau
+            ),
+            "prototypes": lambda: of("15_prototypes", "update_slow")(
+                model.prototypes.mu.clone(),
+                Z.flatten(0, 1),
+                batch.y.repeat_interleave(n, 0),
+                present.repeat_interleave(n, 0),
+                c.phi,
+            ),
             "shuffle": lambda: of("16_shuffle", "shuffle_slow")(out.U[c.deepest], batch.y, *draws),
         }
         took = {}
         for name, f in work.items():
-            start = time.perf_counter(); f(); took[name] = time.perf_counter() - start
+            start = time.perf_counter()
+            f()
+            took[name] = time.perf_counter() - start
     return took
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     parser.add_argument("--device", help="cpu, cuda, ...; the best there is where not given")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--batch", type=int, default=64, help="samples a step")
     parser.add_argument("--queue", type=int, default=8192, help="rows of the queue")
-    parser.add_argument("--modalities", nargs="+", default=list(MODALITIES), choices=list(MODALITIES))
-    parser.add_argument("--lengths", choices=("true", "full"), default="true", help="true: drawn from MOSEI's own; full: 60 steps each")
+    parser.add_argument(
+        "--modalities", nargs="+", default=list(MODALITIES), choices=list(MODALITIES)
+    )
+    parser.add_argument(
+        "--lengths",
+        choices=("true", "full"),
+        default="true",
+        help="true: drawn from MOSEI's own; full: 60 steps each",
+    )
     parser.add_argument("--preset", choices=("paper", "reference", "recommended"), default="paper")
-    parser.add_argument("--threads", type=int, help="CPU threads; torch's own choice where not given")
+    parser.add_argument(
+        "--threads", type=int, help="CPU threads; torch's own choice where not given"
+    )
     parser.add_argument("--repeats", type=int, default=5, help="runs, of which the median counts")
     parser.add_argument("--compile", action="store_true", help="compile the step")
-    parser.add_argument("--slow", action="store_true", help="also the slow versions of the chapters (minutes)")
+    parser.add_argument(
+        "--slow", action="store_true", help="also the slow versions of the chapters (minutes)"
+    )
     parser.add_argument("--json", type=Path, help="keep the figures here")
     args = parser.parse_args()
-    if args.threads: torch.set_num_threads(args.threads)
+    if args.threads:
+        torch.set_num_threads(args.threads)
     device, bf16 = find_device(args.device, say=False), args.precision == "bfloat16"
     autocast = lambda: torch.autocast(device.type, torch.bfloat16, enabled=bf16)
     torch.manual_seed(0)
-    preset = {"paper": CaratConfig, "reference": CaratConfig.reference, "recommended": CaratConfig.recommended}[args.preset]
-    model = CARAT(preset(queue=args.queue, modalities={m: MODALITIES[m] for m in args.modalities}, layers=tuple(6 if m == "t" else 4 for m in args.modalities))).to(device)
+    preset = {
+        "paper": CaratConfig,
+        "reference": CaratConfig.reference,
+        "recommended": CaratConfig.recommended,
+    }[args.preset]
+    model = CARAT(
+        preset(
+            queue=args.queue,
+            modalities={m: MODALITIES[m] for m in args.modalities},
+            layers=tuple(6 if m == "t" else 4 for m in args.modalities),
+        )
+    ).to(device)
     batch, lengths = synthetic_batch(args.batch, args.modalities, args.lengths, device)
-    optimizer, losses_of = make_optimizer(model, TrainConfig(lr=1e-5)), torch.compile(model.losses, dynamic=False) if args.compile else model.losses
+    optimizer, losses_of = (
+        make_optimizer(model, TrainConfig(lr=1e-5)),
+        torch.compile(model.losses, dynamic=False) if args.compile else model.losses,
+    )
 
     def step():
-        with autocast(): loss = losses_of(batch)["loss"]
+        with autocast():
+            loss = losses_of(batch)["loss"]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-    def evaluation():
-        with autocast(): model.predict(batch)
 
-    while not model.queue.valid.all(): step()                               # the queue fills before anything is measured
+    def evaluation():
+        with autocast():
+            model.predict(batch)
+
+    while not model.queue.valid.all():
+        step()  # the queue fills before anything is measured
     seconds = {"training step": timed(step, device, args.repeats)}
-    peak = memory(device)                                                   # before anything else is made
+    peak = memory(device)  # before anything else is made
     seconds["evaluation pass"] = timed(evaluation, device, args.repeats)
     model.train()
     parts = parts_of(model, batch, autocast, optimizer)
     seconds |= {name: timed(f, device, args.repeats) for name, f in parts.items()}
     flops_s, bytes_s = machine_speed(device, torch.bfloat16 if bf16 else torch.float32)
     rows = []
-    losses_of = model.losses                                                # counts are of the step as written
+    losses_of = model.losses  # counts are of the step as written
     for name, f in {"training step": step, "evaluation pass": evaluation, **parts}.items():
-        with FlopCounterMode(display=False) as flops: f()
-        with Traffic() as traffic: f()
-        if name == "evaluation pass": model.train()
+        with FlopCounterMode(display=False) as flops:
+            f()
+        with Traffic() as traffic:
+            f()
+        if name == "evaluation pass":
+            model.train()
         limit = max(flops.get_total_flops() / flops_s, traffic.nbytes / bytes_s)
-        rows.append(dict(part=name, seconds=seconds[name], flop=flops.get_total_flops(), bytes=traffic.nbytes, arithmetic=flops.get_total_flops() / flops_s, limit=limit))
+        rows.append(
+            dict(
+                part=name,
+                seconds=seconds[name],
+                flop=flops.get_total_flops(),
+                bytes=traffic.nbytes,
+                arithmetic=flops.get_total_flops() / flops_s,
+                limit=limit,
+            )
+        )
 
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} thread(s)"
-    print(f"{where}; {args.precision}, {args.preset}, B = {args.batch}, lengths {args.lengths} (mean {lengths.mean():.1f}), queue {args.queue}, modalities {' '.join(args.modalities)}"
-          f"{', compiled' if args.compile else ''}\nthis machine, now: {flops_s / 1e9:.0f} GFLOP/s in matrix products, {bytes_s / 1e9:.1f} GB/s in copies; "
-          f"{'device' if device.type == 'cuda' else 'process'} memory at most {peak / 2**20:.0f} MB\n")
-    print("| part | ms | GFLOP | GB moved, unfused | arithmetic alone, ms | limit, ms | times the arithmetic | times the limit |\n| --- | --: | --: | --: | --: | --: | --: | --: |")
+    where = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} thread(s)"
+    )
+    print(
+        f"{where}; {args.precision}, {args.preset}, B = {args.batch}, lengths {args.lengths} (mean {lengths.mean():.1f}), queue {args.queue}, modalities {' '.join(args.modalities)}"
+        f"{', compiled' if args.compile else ''}\nthis machine, now: {flops_s / 1e9:.0f} GFLOP/s in matrix products, {bytes_s / 1e9:.1f} GB/s in copies; "
+        f"{'device' if device.type == 'cuda' else 'process'} memory at most {peak / 2**20:.0f} MB\n"
+    )
+    print(
+        "| part | ms | GFLOP | GB moved, unfused | arithmetic alone, ms | limit, ms | times the arithmetic | times the limit |\n| --- | --: | --: | --: | --: | --: | --: | --: |"
+    )
     for r in rows:
         t, a, limit = r["seconds"], r["arithmetic"], r["limit"]
         times = f"{t / a:.1f}" if a > 1e-5 else "–"
-        print(f"| {r['part']} | {1e3 * t:.1f} | {r['flop'] / 1e9:.2f} | {r['bytes'] / 1e9:.2f} | {1e3 * a:.1f} | {1e3 * limit:.1f} | {times} | {t / limit:.1f} |")
+        print(
+            f"| {r['part']} | {1e3 * t:.1f} | {r['flop'] / 1e9:.2f} | {r['bytes'] / 1e9:.2f} | {1e3 * a:.1f} | {1e3 * limit:.1f} | {times} | {t / limit:.1f} |"
+        )
     slow = {}
     if args.slow:
         slow = slow_versions(model, batch)
         print("\n| slow version, forwards only | s |\n| --- | --: |")
-        for name, s in slow.items(): print(f"| {name} | {s:.2f} |")
+        for name, s in slow.items():
+            print(f"| {name} | {s:.2f} |")
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(dict(device=where, torch=torch.__version__, **{k: v for k, v in vars(args).items() if k not in ("json", "device")}, mean_length=float(lengths.mean()),
-                                             flop_per_second=flops_s, bytes_per_second=bytes_s, peak_memory=peak, rows=rows, slow_seconds=slow), indent=1) + "\n")
+        args.json.write_text(
+            json.dumps(
+                dict(
+                    device=where,
+                    torch=torch.__version__,
+                    **{k: v for k, v in vars(args).items() if k not in ("json", "device")},
+                    mean_length=float(lengths.mean()),
+                    flop_per_second=flops_s,
+                    bytes_per_second=bytes_s,
+                    peak_memory=peak,
+                    rows=rows,
+                    slow_seconds=slow,
+                ),
+                indent=1,
+            )
+            + "\n"
+        )
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,5 @@
 "Tools that turn the notebooks into the book: execute, reader, build, pages; and keep them in step with the package: check, stamp."
+
 import configparser
 import hashlib
 import os
@@ -10,32 +11,41 @@ import nbformat
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-EXECUTED = ROOT/"_build"/"executed" # NN_name.ipynb with outputs, and in its metadata the key they belong to
-HTML = ROOT/"_build"/"html"
+EXECUTED = (
+    ROOT / "_build" / "executed"
+)  # NN_name.ipynb with outputs, and in its metadata the key they belong to
+HTML = ROOT / "_build" / "html"
 
 
 def settings():
     "The [DEFAULT] section of settings.ini."
     ini = configparser.ConfigParser(delimiters=["="], interpolation=None)
-    ini.read(ROOT/"settings.ini", encoding="utf-8")
+    ini.read(ROOT / "settings.ini", encoding="utf-8")
     return ini["DEFAULT"]
 
 
 def toc_pages():
     "Every page that _toc.yml names, in order, as paths without suffix relative to the root."
+
     def walk(node):
         for key in ("root", "file"):
-            if key in node: yield node[key]
+            if key in node:
+                yield node[key]
         for key in ("parts", "chapters", "sections"):
-            for child in node.get(key, []): yield from walk(child)
-    return list(walk(yaml.safe_load((ROOT/"_toc.yml").read_text(encoding="utf-8"))))
+            for child in node.get(key, []):
+                yield from walk(child)
+
+    return list(walk(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))))
 
 
 def notebooks():
     "The notebooks of the book, in its order."
-    missing = [p for p in toc_pages() if not any((ROOT/f"{p}{s}").exists() for s in (".ipynb", ".md"))]
-    if missing: raise SystemExit(f"_toc.yml names pages that do not exist: {', '.join(missing)}")
-    return [path for p in toc_pages() if (path := ROOT/f"{p}.ipynb").exists()]
+    missing = [
+        p for p in toc_pages() if not any((ROOT / f"{p}{s}").exists() for s in (".ipynb", ".md"))
+    ]
+    if missing:
+        raise SystemExit(f"_toc.yml names pages that do not exist: {', '.join(missing)}")
+    return [path for p in toc_pages() if (path := ROOT / f"{p}.ipynb").exists()]
 
 
 def directives(cell):
@@ -43,7 +53,10 @@ def directives(cell):
     return [line[2:].strip() for line in cell.source.splitlines() if line.startswith("#|")]
 
 
-def without_directives(cell): return "\n".join(line for line in cell.source.split("\n") if not line.startswith("#|")).strip("\n")
+def without_directives(cell):
+    return "\n".join(line for line in cell.source.split("\n") if not line.startswith("#|")).strip(
+        "\n"
+    )
 
 
 def is_run(cell):
@@ -54,41 +67,62 @@ def is_run(cell):
 
 def digest(*parts):
     h = hashlib.sha256()
-    for part in parts: h.update(part if isinstance(part, bytes) else str(part).encode()); h.update(b"\0")
+    for part in parts:
+        h.update(part if isinstance(part, bytes) else str(part).encode())
+        h.update(b"\0")
     return h.hexdigest()
 
 
 def code_digest(nb):
     "Identifies the code of a notebook; prose and directives may change without running it again."
-    return digest(*(f"{is_run(c)} {without_directives(c)}" for c in nb.cells if c.cell_type == "code"))
+    return digest(
+        *(f"{is_run(c)} {without_directives(c)}" for c in nb.cells if c.cell_type == "code")
+    )
 
 
 def package_files(root=None):
     "The modules of the package, in all its folders."
-    return sorted(((root or ROOT)/"carat").rglob("*.py"))
+    return sorted(((root or ROOT) / "carat").rglob("*.py"))
 
 
 def module_file(module):
     "The file of a module: carat.data.store is carat/data/store.py."
-    return ROOT/f"{module.replace('.', '/')}.py"
+    return ROOT / f"{module.replace('.', '/')}.py"
 
 
 def surroundings():
     "Identifies all that the outputs of a notebook depend on apart from its own code."
-    files = [*package_files(), *sorted((ROOT/"results").rglob("*.json")), ROOT/"requirements.lock"]
+    files = [
+        *package_files(),
+        *sorted((ROOT / "results").rglob("*.json")),
+        ROOT / "requirements.lock",
+    ]
     parts = [x for f in files for x in (f.relative_to(ROOT), f.read_bytes())]
     if folder := os.environ.get("CARAT_DATA", "").strip():
         folder = Path(folder).expanduser().resolve()
-        parts += [folder, *((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(folder.rglob("*")) if f.is_file())]
+        parts += [
+            folder,
+            *(
+                (f.name, f.stat().st_size, f.stat().st_mtime_ns)
+                for f in sorted(folder.rglob("*"))
+                if f.is_file()
+            ),
+        ]
     return digest(*parts)
 
 
-def read_notebook(path): return nbformat.read(path, as_version=4)
+def read_notebook(path):
+    return nbformat.read(path, as_version=4)
 
 
 def environment():
     "What the cells run on: versions, device, threads."
     import torch
+
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-    return {"device": device, "threads": int(os.environ.get("OMP_NUM_THREADS") or 0) or os.cpu_count(), "python": platform.python_version(),
-            **{p: version(p) for p in ("torch", "numpy", "h5py", "scikit-learn", "matplotlib")}}
+    return {
+        "device": device,
+        "threads": int(os.environ.get("OMP_NUM_THREADS") or 0) or os.cpu_count(),
+        "python": platform.python_version(),
+        **{p: version(p) for p in ("torch", "numpy", "h5py", "scikit-learn", "matplotlib")},
+    }

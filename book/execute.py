@@ -1,6 +1,7 @@
 """Executes the notebooks of the book, two at a time, and keeps the results in _build/executed.
 
 A notebook runs again when its code, the package, the recorded results, the lock or the data that CARAT_DATA names have changed."""
+
 import asyncio
 import os
 import re
@@ -11,7 +12,17 @@ from importlib.metadata import version
 import nbformat
 from nbclient import NotebookClient
 
-from . import EXECUTED, ROOT, code_digest, digest, environment, is_run, notebooks, read_notebook, surroundings
+from . import (
+    EXECUTED,
+    ROOT,
+    code_digest,
+    digest,
+    environment,
+    is_run,
+    notebooks,
+    read_notebook,
+    surroundings,
+)
 
 WORKERS = int(os.environ.get("CARAT_BOOK_WORKERS", 2))
 TTY = sys.stdout.isatty()
@@ -19,14 +30,25 @@ TTY = sys.stdout.isatty()
 
 class Progress:
     "Says which notebook is at which cell: one line that rewrites itself on a terminal, a line for each notebook elsewhere."
-    def __init__(self, total): self.total, self.done, self.running, self.start = total, 0, {}, time.time()
+
+    def __init__(self, total):
+        self.total, self.done, self.running, self.start = total, 0, {}, time.time()
 
     def draw(self):
-        if not TTY: return
+        if not TTY:
+            return
         now = " · ".join(f"{name} {i}/{n}" for name, (i, n) in self.running.items())
-        print(f"\r\x1b[K{self.done}/{self.total} notebooks, {time.time() - self.start:.0f} s · {now}"[:150], end="", flush=True)
+        print(
+            f"\r\x1b[K{self.done}/{self.total} notebooks, {time.time() - self.start:.0f} s · {now}"[
+                :150
+            ],
+            end="",
+            flush=True,
+        )
 
-    def say(self, line): print(("\r\x1b[K" if TTY else "") + line, flush=True); self.draw()
+    def say(self, line):
+        print(("\r\x1b[K" if TTY else "") + line, flush=True)
+        self.draw()
 
 
 async def execute(path, key, progress, gate, around):
@@ -35,26 +57,54 @@ async def execute(path, key, progress, gate, around):
         nb, name, failed = read_notebook(path), path.stem, []
         code, n, start = code_digest(nb), len(nb.cells), time.time()
         for cell in nb.cells:
-            if cell.cell_type == "code" and not is_run(cell): cell.metadata.tags = [*cell.metadata.get("tags", []), "skip-execution"]
+            if cell.cell_type == "code" and not is_run(cell):
+                cell.metadata.tags = [*cell.metadata.get("tags", []), "skip-execution"]
 
-        def at(cell, cell_index, **_): progress.running[name] = cell_index + 1, n; progress.draw()
-        def error(cell, cell_index, execute_reply): failed.append(f"cell {cell_index}:\n\n{cell.source}\n")
-        client = NotebookClient(nb, timeout=None, startup_timeout=600, kernel_name="python3", extra_arguments=["--IPKernelApp.log_level=40"],
-                                resources={"metadata": {"path": str(path.parent)}}, skip_cells_with_tag="skip-execution", on_cell_start=at, on_cell_error=error)
+        def at(cell, cell_index, **_):
+            progress.running[name] = cell_index + 1, n
+            progress.draw()
+
+        def error(cell, cell_index, execute_reply):
+            failed.append(f"cell {cell_index}:\n\n{cell.source}\n")
+
+        client = NotebookClient(
+            nb,
+            timeout=None,
+            startup_timeout=600,
+            kernel_name="python3",
+            extra_arguments=["--IPKernelApp.log_level=40"],
+            resources={"metadata": {"path": str(path.parent)}},
+            skip_cells_with_tag="skip-execution",
+            on_cell_start=at,
+            on_cell_error=error,
+        )
         at(None, 0)
-        if not TTY: progress.say(f"         {name} ...")
-        try: await client.async_execute()
+        if not TTY:
+            progress.say(f"         {name} ...")
+        try:
+            await client.async_execute()
         except Exception as e:
             del progress.running[name]
             progress.say(f"FAILED   {name}")
-            return f"nbs/{name}.ipynb failed" + (f" in {failed[0]}" if failed else "") + "\n" + re.sub(r"\x1b\[[0-9;]*m", "", str(e))[-4000:]
+            return (
+                f"nbs/{name}.ipynb failed"
+                + (f" in {failed[0]}" if failed else "")
+                + "\n"
+                + re.sub(r"\x1b\[[0-9;]*m", "", str(e))[-4000:]
+            )
         seconds = time.time() - start
-        nb.metadata.carat = dict(key=key, code=code, seconds=round(seconds, 1), when=time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
-                                 data=os.environ.get("CARAT_DATA", "").strip() and "CARAT_DATA" or "embedded synthetic", environment=around)
+        nb.metadata.carat = dict(
+            key=key,
+            code=code,
+            seconds=round(seconds, 1),
+            when=time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
+            data=os.environ.get("CARAT_DATA", "").strip() and "CARAT_DATA" or "embedded synthetic",
+            environment=around,
+        )
         EXECUTED.mkdir(parents=True, exist_ok=True)
-        beside = EXECUTED/f".{path.name}.{os.getpid()}"
+        beside = EXECUTED / f".{path.name}.{os.getpid()}"
         nbformat.write(nb, beside)
-        beside.replace(EXECUTED/path.name)
+        beside.replace(EXECUTED / path.name)
         del progress.running[name]
         progress.done += 1
         progress.say(f"{progress.done:3d}/{progress.total:<3d}  {name}  {seconds:.1f} s")
@@ -64,30 +114,49 @@ def stale():
     "Notebooks whose results are missing or out of date, as (path, key)."
     around, out = surroundings(), []
     for path in notebooks():
-        key, copy = digest(code_digest(read_notebook(path)), around), EXECUTED/path.name
-        if not copy.exists() or read_notebook(copy).metadata.get("carat", {}).get("key") != key: out.append((path, key))
+        key, copy = digest(code_digest(read_notebook(path)), around), EXECUTED / path.name
+        if not copy.exists() or read_notebook(copy).metadata.get("carat", {}).get("key") != key:
+            out.append((path, key))
     return out
 
 
 def seconds_before(path):
     "How long the notebook took the last time; the later chapters train, so they count as long where nothing is known."
-    copy = EXECUTED/path.name
+    copy = EXECUTED / path.name
     known = copy.exists() and read_notebook(copy).metadata.get("carat", {}).get("seconds")
     return known or (100 if path.stem.startswith("2") else 10)
 
 
 def main():
     "Bring all results up to date; exits with a message that names notebook and cell where one fails."
-    if not (todo := stale()): return
-    os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", PYTHONHASHSEED="0", JUPYTER_PREFER_ENV_PATH="1", PYDEVD_DISABLE_FILE_VALIDATION="1")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    if not (todo := stale()):
+        return
+    os.environ.update(
+        OMP_NUM_THREADS="1",
+        MKL_NUM_THREADS="1",
+        PYTHONHASHSEED="0",
+        JUPYTER_PREFER_ENV_PATH="1",
+        PYDEVD_DISABLE_FILE_VALIDATION="1",
+    )
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
+    )
     todo.sort(key=lambda item: -seconds_before(item[0]))
     progress, gate, around = Progress(len(todo)), asyncio.Semaphore(WORKERS), environment()
-    print(f"executing {len(todo)} of {len(notebooks())} notebooks, {WORKERS} at a time (torch {version('torch')})", flush=True)
+    print(
+        f"executing {len(todo)} of {len(notebooks())} notebooks, {WORKERS} at a time (torch {version('torch')})",
+        flush=True,
+    )
 
-    async def all_of_them(): return await asyncio.gather(*(execute(path, key, progress, gate, around) for path, key in todo))
-    if wrong := [w for w in asyncio.run(all_of_them()) if w]: raise SystemExit("\n" + "\n\n".join(wrong))
+    async def all_of_them():
+        return await asyncio.gather(
+            *(execute(path, key, progress, gate, around) for path, key in todo)
+        )
+
+    if wrong := [w for w in asyncio.run(all_of_them()) if w]:
+        raise SystemExit("\n" + "\n\n".join(wrong))
     progress.running.clear()
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

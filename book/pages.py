@@ -1,4 +1,5 @@
 "Checks of the rendered pages that need no browser."
+
 import gzip
 import json
 import re
@@ -11,38 +12,67 @@ from . import HTML, toc_pages
 
 class Page(HTMLParser):
     "What the checks need to know of a page: its ids, its links, images without text, and the text of its article."
+
     def __init__(self, path):
         super().__init__()
-        self.ids, self.links, self.bare_images, self.loads, self.text, self._inside, self._skip = set(), [], [], [], [], 0, 0
+        self.ids, self.links, self.bare_images, self.loads, self.text, self._inside, self._skip = (
+            set(),
+            [],
+            [],
+            [],
+            [],
+            0,
+            0,
+        )
         self.raw = path.read_text(encoding="utf-8")
         self.feed(self.raw)
         self.text = "".join(self.text)
 
     def handle_starttag(self, tag, attrs):
         a = dict(attrs)
-        if a.get("id"): self.ids.add(a["id"])
-        if tag == "a" and a.get("name"): self.ids.add(a["name"])
-        if tag == "a" and a.get("href"): self.links.append(a["href"])
-        if tag == "img" and not (a.get("alt") or "").strip() and "role" not in a: self.bare_images.append((a.get("src") or "")[:60])
-        if tag in ("script", "img", "iframe") and a.get("src"): self.loads.append(a["src"])
-        if tag == "link" and a.get("href") and "stylesheet" in (a.get("rel") or ""): self.loads.append(a["href"])
-        if tag == "article": self._inside += 1
-        if tag in ("script", "style"): self._skip += 1
+        if a.get("id"):
+            self.ids.add(a["id"])
+        if tag == "a" and a.get("name"):
+            self.ids.add(a["name"])
+        if tag == "a" and a.get("href"):
+            self.links.append(a["href"])
+        if tag == "img" and not (a.get("alt") or "").strip() and "role" not in a:
+            self.bare_images.append((a.get("src") or "")[:60])
+        if tag in ("script", "img", "iframe") and a.get("src"):
+            self.loads.append(a["src"])
+        if tag == "link" and a.get("href") and "stylesheet" in (a.get("rel") or ""):
+            self.loads.append(a["href"])
+        if tag == "article":
+            self._inside += 1
+        if tag in ("script", "style"):
+            self._skip += 1
 
     def handle_endtag(self, tag):
-        if tag == "article": self._inside -= 1
-        if tag in ("script", "style"): self._skip -= 1
+        if tag == "article":
+            self._inside -= 1
+        if tag in ("script", "style"):
+            self._skip -= 1
 
     def handle_data(self, data):
-        if self._inside and not self._skip: self.text.append(data)
+        if self._inside and not self._skip:
+            self.text.append(data)
 
 
 @lru_cache
-def page(name): return Page(HTML/f"{name}.html")
+def page(name):
+    return Page(HTML / f"{name}.html")
 
 
-def missing(): return [f"{p}: no such page" for p in [*toc_pages(), "print", "search"] if not (HTML/f"{p}.html").is_file()]
-def built(): return [p for p in toc_pages() if (HTML/f"{p}.html").is_file()]
+def missing():
+    return [
+        f"{p}: no such page"
+        for p in [*toc_pages(), "print", "search"]
+        if not (HTML / f"{p}.html").is_file()
+    ]
+
+
+def built():
+    return [p for p in toc_pages() if (HTML / f"{p}.html").is_file()]
 
 
 def raw_marks():
@@ -50,10 +80,20 @@ def raw_marks():
     out = []
     for p in built():
         text, raw = page(p).text, page(p).raw
-        if re.search(r"^#\s*\|", text, re.M): out.append(f"{p}: an nbdev directive is visible")
-        if 'class="output traceback' in raw or "Traceback (most recent call last)" in text: out.append(f"{p}: an error shows as output")
-        outside_math = re.sub(r'<div class="math.*?</div>|<span class="math.*?</span>|<pre.*?</pre>|<code.*?</code>', "", raw, flags=re.S)
-        if found := re.search(r"\\tag\{.*?\}|\$\$|```\{\w+\}|:::\{", re.sub(r"<script.*?</script>", "", outside_math, flags=re.S)):
+        if re.search(r"^#\s*\|", text, re.M):
+            out.append(f"{p}: an nbdev directive is visible")
+        if 'class="output traceback' in raw or "Traceback (most recent call last)" in text:
+            out.append(f"{p}: an error shows as output")
+        outside_math = re.sub(
+            r'<div class="math.*?</div>|<span class="math.*?</span>|<pre.*?</pre>|<code.*?</code>',
+            "",
+            raw,
+            flags=re.S,
+        )
+        if found := re.search(
+            r"\\tag\{.*?\}|\$\$|```\{\w+\}|:::\{",
+            re.sub(r"<script.*?</script>", "", outside_math, flags=re.S),
+        ):
             out.append(f"{p}: {found[0]!r} shows as it is written")
     return out
 
@@ -62,34 +102,57 @@ def broken_links():
     "Links and anchors within the book that lead nowhere."
     out = []
     for p in built():
-        here = (HTML/f"{p}.html").parent
+        here = (HTML / f"{p}.html").parent
         for link in page(p).links:
             url = urlsplit(link)
-            if url.scheme or url.netloc: continue
-            target = (here/unquote(url.path)).resolve() if url.path else HTML/f"{p}.html"
-            if not target.exists(): out.append(f"{p}: {link} leads to no file")
+            if url.scheme or url.netloc:
+                continue
+            target = (here / unquote(url.path)).resolve() if url.path else HTML / f"{p}.html"
+            if not target.exists():
+                out.append(f"{p}: {link} leads to no file")
             elif url.fragment and target.suffix == ".html":
                 name = str(target.relative_to(HTML.resolve()))[:-5]
-                if unquote(url.fragment) not in page(name).ids: out.append(f"{p}: {link} leads to no place on that page")
+                if unquote(url.fragment) not in page(name).ids:
+                    out.append(f"{p}: {link} leads to no place on that page")
     return sorted(set(out))
 
 
-def images_without_text(): return [f"{p}: image {src} has no alternative text" for p in built() for src in page(p).bare_images]
-def loads_from_outside(): return [f"{p}: loads {src}" for p in built() for src in page(p).loads if re.match(r"(https?:)?//", src)]
+def images_without_text():
+    return [
+        f"{p}: image {src} has no alternative text" for p in built() for src in page(p).bare_images
+    ]
+
+
+def loads_from_outside():
+    return [
+        f"{p}: loads {src}"
+        for p in built()
+        for src in page(p).loads
+        if re.match(r"(https?:)?//", src)
+    ]
 
 
 @lru_cache
 def previews():
     "What book/previews.py wrote: {address: HTML}."
-    text = (HTML/"_static"/"previews.js").read_text(encoding="utf-8")
-    return json.loads(text[text.index("{"):text.rindex("}") + 1])["previews"]
+    text = (HTML / "_static" / "previews.js").read_text(encoding="utf-8")
+    return json.loads(text[text.index("{") : text.rindex("}") + 1])["previews"]
 
 
 def address(p, link):
     "A link of a page as the previews name it: relative to the root of the book."
     url = urlsplit(link)
-    target = ((HTML/f"{p}.html").parent/unquote(url.path)).resolve() if url.path else HTML.resolve()/f"{p}.html"
-    return str(target.relative_to(HTML.resolve())) + (f"#{unquote(url.fragment)}" if url.fragment else "") if target.is_relative_to(HTML.resolve()) else link
+    target = (
+        ((HTML / f"{p}.html").parent / unquote(url.path)).resolve()
+        if url.path
+        else HTML.resolve() / f"{p}.html"
+    )
+    return (
+        str(target.relative_to(HTML.resolve()))
+        + (f"#{unquote(url.fragment)}" if url.fragment else "")
+        if target.is_relative_to(HTML.resolve())
+        else link
+    )
 
 
 def links_of_kind(p, kind):
@@ -100,27 +163,63 @@ def links_of_kind(p, kind):
 def without_preview():
     "Links to equations, symbols, names of the package, and citations that show nothing when pointed at."
     known = previews()
-    out = [f"{p}: {link} has no preview" for p in built() for kind in ("to-equation", "to-symbol", "to-reference") for link in links_of_kind(p, kind) if address(p, link) not in known]
-    return out + [f"{p}: the citation {link} has no preview" for p in built() for link in page(p).links if re.search(r"bibliography\.html#id\d+$", link) and address(p, link) not in known]
+    out = [
+        f"{p}: {link} has no preview"
+        for p in built()
+        for kind in ("to-equation", "to-symbol", "to-reference")
+        for link in links_of_kind(p, kind)
+        if address(p, link) not in known
+    ]
+    return out + [
+        f"{p}: the citation {link} has no preview"
+        for p in built()
+        for link in page(p).links
+        if re.search(r"bibliography\.html#id\d+$", link) and address(p, link) not in known
+    ]
 
 
 def one_page():
     "What is not right with the book on one page: chapters that are missing, links that lead nowhere."
-    if not (HTML/"print.html").is_file(): return []
-    raw = "".join(re.findall(r"<[A-Za-z][^<>]*>", (HTML/"print.html").read_text(encoding="utf-8")))
+    if not (HTML / "print.html").is_file():
+        return []
+    raw = "".join(
+        re.findall(r"<[A-Za-z][^<>]*>", (HTML / "print.html").read_text(encoding="utf-8"))
+    )
     ids = set(re.findall(r'\bid="([^"]+)"', raw))
     out = [f"print: {p} is not in it" for p in toc_pages() if p.rsplit("/", 1)[-1] not in ids]
-    out += [f"print: #{a} leads to no place" for a in sorted(set(re.findall(r'href="#([^"]+)"', raw))) if unquote(a) not in ids]
-    return out + [f"print: {f} is not there" for f in sorted(set(re.findall(r'(?:src|href)="(?!#|data:|[a-z]+:)([^"#?]+)', raw))) if not (HTML/f).exists()]
+    out += [
+        f"print: #{a} leads to no place"
+        for a in sorted(set(re.findall(r'href="#([^"]+)"', raw)))
+        if unquote(a) not in ids
+    ]
+    return out + [
+        f"print: {f} is not there"
+        for f in sorted(set(re.findall(r'(?:src|href)="(?!#|data:|[a-z]+:)([^"#?]+)', raw)))
+        if not (HTML / f).exists()
+    ]
 
 
 def weight(p, files):
     "Bytes of a page's first view, compressed as servers send it, without the figures in it: (the page, all files it loads, both uncompressed)."
-    bare = re.sub(r'<img[^>]*src="data:[^>]*>|<svg\b.*?</svg>', "", page(p).raw, flags=re.S).encode()
+    bare = re.sub(
+        r'<img[^>]*src="data:[^>]*>|<svg\b.*?</svg>', "", page(p).raw, flags=re.S
+    ).encode()
     read = [f.read_bytes() for f in files if f.suffix not in (".html", ".png", ".svg", ".jpg")]
-    return len(gzip.compress(bare, 6)), sum(min(len(gzip.compress(b, 6)), len(b)) for b in read), len(bare) + sum(map(len, read))
+    return (
+        len(gzip.compress(bare, 6)),
+        sum(min(len(gzip.compress(b, 6)), len(b)) for b in read),
+        len(bare) + sum(map(len, read)),
+    )
 
 
 def problems():
     "All of them, each a line that names the page."
-    return [*missing(), *raw_marks(), *broken_links(), *images_without_text(), *loads_from_outside(), *without_preview(), *one_page()]
+    return [
+        *missing(),
+        *raw_marks(),
+        *broken_links(),
+        *images_without_text(),
+        *loads_from_outside(),
+        *without_preview(),
+        *one_page(),
+    ]

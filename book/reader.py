@@ -4,6 +4,7 @@ For each notebook it takes the outputs of the executed copy, drops cells marked 
 directives, folds exported imports and long exported cells, numbers the chapter and its figures, shows what a cell marked `lead` made at the top of the page, and turns `\\tag{n}` into an equation that `#eq-n` points at.
 Every cell gets an anchor, exported ones a line that leads to the reference, those that show a recorded run one that leads to it.
 It also sets what depends on settings.ini (addresses, launch buttons) and puts a local MathJax beside the pages."""
+
 import ast
 import importlib.util
 import json
@@ -14,7 +15,20 @@ from pathlib import Path
 import nbformat
 from sphinx.errors import ExtensionError
 
-from . import EXECUTED, ROOT, code_digest, digest, directives, execute, links, made, onepage, previews, read_notebook, settings
+from . import (
+    EXECUTED,
+    ROOT,
+    code_digest,
+    digest,
+    directives,
+    execute,
+    links,
+    made,
+    onepage,
+    previews,
+    read_notebook,
+    settings,
+)
 from .facts import facts
 
 DISPLAY = re.compile(r"^\$\$\s*(.+?)\s*\$\$[ \t]*$", re.M | re.S)
@@ -25,10 +39,12 @@ FENCED = re.compile(r"^(`{3,}|~{3,}).*?^\1[ \t]*$", re.M | re.S)
 def equation(match):
     "A display formula with `\\tag{n}` as a block that carries the paper's number and the target eq-n."
     body = match[1]
-    if not (tags := re.findall(r"\\tag\{([^}]+)\}", body)): return match[0]
+    if not (tags := re.findall(r"\\tag\{([^}]+)\}", body)):
+        return match[0]
     if not body.startswith((r"\begin{align}", r"\begin{gather}")):
         rest = re.sub(r"\s*\\tag\{[^}]+\}", "", body)
-        if r"\\" in re.sub(r"\\begin\{(\w+\*?)\}.*?\\end\{\1\}", "", rest, flags=re.S): rest = rf"\begin{{split}}{rest}\end{{split}}"
+        if r"\\" in re.sub(r"\\begin\{(\w+\*?)\}.*?\\end\{\1\}", "", rest, flags=re.S):
+            rest = rf"\begin{{split}}{rest}\end{{split}}"
         body = rf"\begin{{equation}}{rest}\tag{{{tags[0]}}}\end{{equation}}"
     targets = "\n".join(f"(eq-{t})=" for t in tags)
     return f"{targets}\n```{{math}}\n:nowrap:\n\n{body}\n```\n"
@@ -37,31 +53,58 @@ def equation(match):
 def with_equations(source):
     "Replace display formulas outside fenced blocks."
     out, end = [], 0
-    for fence in FENCED.finditer(source): out += [DISPLAY.sub(equation, source[end:fence.start()]), fence[0]]; end = fence.end()
+    for fence in FENCED.finditer(source):
+        out += [DISPLAY.sub(equation, source[end : fence.start()]), fence[0]]
+        end = fence.end()
     return "".join([*out, DISPLAY.sub(equation, source[end:])])
 
 
 def only_imports(source):
-    try: return all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.parse(source).body)
-    except SyntaxError: return False
+    try:
+        return all(
+            isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.parse(source).body
+        )
+    except SyntaxError:
+        return False
 
 
-def aside(kind, text): return nbformat.v4.new_markdown_cell(f":::{{container}} {kind}\n{text}\n:::")
+def aside(kind, text):
+    return nbformat.v4.new_markdown_cell(f":::{{container}} {kind}\n{text}\n:::")
 
 
 def beside(cell):
     "What stands below a cell of a chapter: the way to the reference for what it exports, and to the recorded runs that it reads."
     f = facts()
     names = [made.reference(d) for d in f.definitions.values() if d.cell is cell and not d.owner]
-    if names: yield aside("to-entries", "In the reference: " + ", ".join(names))
-    if runs := f.runs_of(cell): yield aside("to-runs", "Recorded runs with configuration, data, device, seed and versions: " + ", ".join(f"[{r}](#{made.run_label(r)})" for r in runs))
+    if names:
+        yield aside("to-entries", "In the reference: " + ", ".join(names))
+    if runs := f.runs_of(cell):
+        yield aside(
+            "to-runs",
+            "Recorded runs with configuration, data, device, seed and versions: "
+            + ", ".join(f"[{r}](#{made.run_label(r)})" for r in runs),
+        )
 
 
 def colophon(chapter):
     "The last line of a chapter: where its numbers come from."
     ran, e = chapter.ran, chapter.ran.get("environment", {})
-    on = ", ".join(filter(None, (e.get("device"), made.count(e["threads"], "thread") if "threads" in e else "", f"torch {e['torch']}" if "torch" in e else "")))
-    return aside("colophon", f"The cells of this chapter ran on {ran['when']} UTC in {ran['seconds']:.0f} s" + (f" ({on})" if on else "") + ". What this edition was made with: [status](status.md).")
+    on = ", ".join(
+        filter(
+            None,
+            (
+                e.get("device"),
+                made.count(e["threads"], "thread") if "threads" in e else "",
+                f"torch {e['torch']}" if "torch" in e else "",
+            ),
+        )
+    )
+    return aside(
+        "colophon",
+        f"The cells of this chapter ran on {ran['when']} UTC in {ran['seconds']:.0f} s"
+        + (f" ({on})" if on else "")
+        + ". What this edition was made with: [status](status.md).",
+    )
 
 
 def number_figures(cells, chapter):
@@ -71,7 +114,9 @@ def number_figures(cells, chapter):
         if cell.cell_type == "markdown" and CAPTION.match(cell.source):
             n += 1
             number = f"{chapter}.{n}" if chapter else f"{n}"
-            cell.source = CAPTION.sub(f"[**Figure {number}.**]{{#fig-{number.replace('.', '-')}}}", cell.source)
+            cell.source = CAPTION.sub(
+                f"[**Figure {number}.**]{{#fig-{number.replace('.', '-')}}}", cell.source
+            )
 
 
 def for_readers(nb, executed=None, number=None, chapter=None):
@@ -80,30 +125,54 @@ def for_readers(nb, executed=None, number=None, chapter=None):
     cells, seen, first = [], 0, []
     for i, cell in enumerate(nb.cells):
         if cell.cell_type == "code":
-            if outputs: cell.outputs = outputs[seen]
+            if outputs:
+                cell.outputs = outputs[seen]
             seen += 1
         marks = directives(cell) if cell.cell_type == "code" else []
-        if {"hide", "hide_cell"} & set(marks) or any(m.startswith("default_exp") for m in marks): continue
-        cell.source = "\n".join(line for line in cell.source.split("\n") if not line.startswith("#|")).strip("\n")
-        if not cell.source.strip(): continue
+        if {"hide", "hide_cell"} & set(marks) or any(m.startswith("default_exp") for m in marks):
+            continue
+        cell.source = "\n".join(
+            line for line in cell.source.split("\n") if not line.startswith("#|")
+        ).strip("\n")
+        if not cell.source.strip():
+            continue
         if cell.cell_type == "markdown":
             cell.source = made.fill(with_equations(cell.source))[0]
-            if number and not cells: cell.source = re.sub(r"\A# ", f"# {number}. ", cell.source)
-        elif "export" in marks and (only_imports(cell.source) or cell.source.count("\n") > 45): cell.metadata.tags = [*cell.metadata.get("tags", []), "hide-input"]
-        if chapter and cell.cell_type == "code": cells.append(nbformat.v4.new_markdown_cell(f"({chapter.cells[i].anchor})="))
+            if number and not cells:
+                cell.source = re.sub(r"\A# ", f"# {number}. ", cell.source)
+        elif "export" in marks and (only_imports(cell.source) or cell.source.count("\n") > 45):
+            cell.metadata.tags = [*cell.metadata.get("tags", []), "hide-input"]
+        if chapter and cell.cell_type == "code":
+            cells.append(nbformat.v4.new_markdown_cell(f"({chapter.cells[i].anchor})="))
         cells.append(cell)
-        for output in cell.get("outputs", []): # an output that is itself a piece of the book, such as the API reference
+        for output in cell.get(
+            "outputs", []
+        ):  # an output that is itself a piece of the book, such as the API reference
             data = output.get("data", {})
-            if text := data.pop("text/myst", None) or (data.get("text/markdown") if CAPTION.match(data.get("text/markdown", "")) else None):
+            if text := data.pop("text/myst", None) or (
+                data.get("text/markdown") if CAPTION.match(data.get("text/markdown", "")) else None
+            ):
                 cells.append(nbformat.v4.new_markdown_cell(made.fill(text)[0]))
                 output.data = {}
-                if CAPTION.match(text) and len(cell.outputs) == 1: cell.metadata.tags = ["remove-cell"] # nothing stands between a figure and its caption
-            if html := output.get("data", {}).get("text/html"): # links of tables lead to pages
+                if CAPTION.match(text) and len(cell.outputs) == 1:
+                    cell.metadata.tags = [
+                        "remove-cell"
+                    ]  # nothing stands between a figure and its caption
+            if html := output.get("data", {}).get("text/html"):  # links of tables lead to pages
                 output.data["text/html"] = re.sub(r'(href="\w+)\.ipynb', r"\1.html", html)
-        if "outputs" in cell: cell.outputs = [o for o in cell.outputs if o.get("data") != {}]
-        if "lead" in marks: first.append(nbformat.v4.new_code_cell(cell.source, outputs=cell.outputs, metadata={"tags": ["remove-input"]})); cell.outputs = []
-        if chapter and cell.cell_type == "code": cells += beside(chapter.cells[i])
-    if chapter and seen and chapter.ran: cells.append(colophon(chapter))
+        if "outputs" in cell:
+            cell.outputs = [o for o in cell.outputs if o.get("data") != {}]
+        if "lead" in marks:
+            first.append(
+                nbformat.v4.new_code_cell(
+                    cell.source, outputs=cell.outputs, metadata={"tags": ["remove-input"]}
+                )
+            )
+            cell.outputs = []
+        if chapter and cell.cell_type == "code":
+            cells += beside(chapter.cells[i])
+    if chapter and seen and chapter.ran:
+        cells.append(colophon(chapter))
     nb.cells = [*cells[:1], *first, *cells[1:]]
     number_figures(nb.cells, number)
     return nb
@@ -111,14 +180,17 @@ def for_readers(nb, executed=None, number=None, chapter=None):
 
 def source_read(app, docname, source):
     path = Path(app.env.doc2path(docname))
-    if made.BLOCK.search(source[0]): # what it says may change with any notebook
+    if made.BLOCK.search(source[0]):  # what it says may change with any notebook
         app.env.note_reread()
         source[0] = made.fill(source[0])[0] if path.suffix != ".ipynb" else source[0]
-    if path.suffix != ".ipynb": return
-    nb, copy = nbformat.reads(source[0], as_version=4), EXECUTED/path.name
+    if path.suffix != ".ipynb":
+        return
+    nb, copy = nbformat.reads(source[0], as_version=4), EXECUTED / path.name
     executed = read_notebook(copy) if copy.exists() else None
-    if executed is None or executed.metadata.carat.code != code_digest(nb): raise ExtensionError(f"{docname} has not been executed")
-    if any("text/myst" in o.get("data", {}) for c in executed.cells for o in c.get("outputs", [])): app.env.note_reread()
+    if executed is None or executed.metadata.carat.code != code_digest(nb):
+        raise ExtensionError(f"{docname} has not been executed")
+    if any("text/myst" in o.get("data", {}) for c in executed.cells for o in c.get("outputs", [])):
+        app.env.note_reread()
     app.env.note_dependency(str(copy))
     chapter = facts().chapters.get(path.stem)
     source[0] = json.dumps(for_readers(nb, executed, chapter and chapter.number, chapter))
@@ -127,55 +199,114 @@ def source_read(app, docname, source):
 def config_inited(app, config):
     cfg = settings()
     config.html_theme_options.update(
-        repository_url=cfg["git_url"], repository_branch=cfg["branch"], path_to_docs="", use_repository_button=True, use_download_button=True,
-        show_navbar_depth=1, show_toc_level=2, launch_buttons={"colab_url": "https://colab.research.google.com"}, search_bar_text="Search the book")
+        repository_url=cfg["git_url"],
+        repository_branch=cfg["branch"],
+        path_to_docs="",
+        use_repository_button=True,
+        use_download_button=True,
+        show_navbar_depth=1,
+        show_toc_level=2,
+        launch_buttons={"colab_url": "https://colab.research.google.com"},
+        search_bar_text="Search the book",
+    )
     config.html_theme_options.pop("analytics", None)
-    config.html_static_path = [str(ROOT/"book"/"static")]
+    config.html_static_path = [str(ROOT / "book" / "static")]
     config.mathjax_path = "mathjax/startup.js"
-    config.mathjax3_config = {"loader": {"load": ["input/tex", "output/chtml", "[tex]/html"]}, "tex": {"packages": {"[+]": ["html"]}}, "options": {"enableMenu": False}}
+    config.mathjax3_config = {
+        "loader": {"load": ["input/tex", "output/chtml", "[tex]/html"]},
+        "tex": {"packages": {"[+]": ["html"]}},
+        "options": {"enableMenu": False},
+    }
 
 
 def builder_inited(app):
     "Whoever starts the build, every result is up to date before the first page is read."
-    try: execute.main()
-    except SystemExit as e: raise ExtensionError(str(e)) from None
-    if wrong := facts().problems(): raise ExtensionError("the map of equations, proofs and examples is not complete:\n" + "\n".join(wrong))
+    try:
+        execute.main()
+    except SystemExit as e:
+        raise ExtensionError(str(e)) from None
+    if wrong := facts().problems():
+        raise ExtensionError(
+            "the map of equations, proofs and examples is not complete:\n" + "\n".join(wrong)
+        )
 
 
 def page_context(app, pagename, templatename, context, doctree):
     "A Kaggle button beside Colab's, and the one page beside the downloads."
     for group in context.get("header_buttons", []):
         if group.get("label") == "download-buttons":
-            group["buttons"].append({"type": "link", "url": context["pathto"]("print.html", 1), "text": "The book on one page", "tooltip": "The whole book on one page, for printing", "icon": "fas fa-print"})
-        for button in list(group.get("buttons", [])) if group.get("label") == "launch-buttons" else []:
+            group["buttons"].append(
+                {
+                    "type": "link",
+                    "url": context["pathto"]("print.html", 1),
+                    "text": "The book on one page",
+                    "tooltip": "The whole book on one page, for printing",
+                    "icon": "fas fa-print",
+                }
+            )
+        for button in (
+            list(group.get("buttons", [])) if group.get("label") == "launch-buttons" else []
+        ):
             if button["text"] == "Colab":
-                group["buttons"].append({**button, "text": "Kaggle", "tooltip": "Launch on Kaggle", "icon": "fab fa-kaggle",
-                    "url": button["url"].replace("https://colab.research.google.com/github", "https://kaggle.com/kernels/welcome?src=https://github.com")})
+                group["buttons"].append(
+                    {
+                        **button,
+                        "text": "Kaggle",
+                        "tooltip": "Launch on Kaggle",
+                        "icon": "fab fa-kaggle",
+                        "url": button["url"].replace(
+                            "https://colab.research.google.com/github",
+                            "https://kaggle.com/kernels/welcome?src=https://github.com",
+                        ),
+                    }
+                )
 
 
 def build_finished(app, exception):
-    if exception or app.builder.name != "html": return
+    if exception or app.builder.name != "html":
+        return
     previews.write(app)
     onepage.write(app.outdir)
-    (Path(app.outdir)/"_static"/"scripts"/"fontawesome.js").write_text("/* the icons come from the web font; this script holds all there are, 1.5 MB */\n")
-    source = Path(importlib.util.find_spec("sphinx-mathjax-offline").origin).parent/"static"/"mathjax"
-    for part in ("startup.js", "core.js", "input/tex.js", "input/tex", "output/chtml.js", "output/chtml"):
-        to = Path(app.outdir)/"_static"/"mathjax"/part
-        if to.exists(): continue
+    (Path(app.outdir) / "_static" / "scripts" / "fontawesome.js").write_text(
+        "/* the icons come from the web font; this script holds all there are, 1.5 MB */\n"
+    )
+    source = (
+        Path(importlib.util.find_spec("sphinx-mathjax-offline").origin).parent
+        / "static"
+        / "mathjax"
+    )
+    for part in (
+        "startup.js",
+        "core.js",
+        "input/tex.js",
+        "input/tex",
+        "output/chtml.js",
+        "output/chtml",
+    ):
+        to = Path(app.outdir) / "_static" / "mathjax" / part
+        if to.exists():
+            continue
         to.parent.mkdir(parents=True, exist_ok=True)
-        (shutil.copytree if (source/part).is_dir() else shutil.copy)(source/part, to)
+        (shutil.copytree if (source / part).is_dir() else shutil.copy)(source / part, to)
 
 
 def setup(app):
     app.add_css_file("book.css")
     app.add_js_file(previews.FILE, loading_method="defer", priority=600)
     app.add_js_file("book.js", loading_method="defer", priority=601)
-    app.set_html_assets_policy("always") # previews on any page may hold mathematics
-    app.add_config_value("comments_config", {}, "") # Jupyter Book sets it whether or not its extension is loaded
+    app.set_html_assets_policy("always")  # previews on any page may hold mathematics
+    app.add_config_value(
+        "comments_config", {}, ""
+    )  # Jupyter Book sets it whether or not its extension is loaded
     app.connect("config-inited", config_inited, priority=1)
     app.connect("builder-inited", builder_inited)
     app.connect("source-read", source_read)
     app.connect("doctree-resolved", links.resolved, priority=900)
     app.connect("html-page-context", page_context, priority=900)
     app.connect("build-finished", build_finished)
-    return {"version": digest((ROOT/"book"/"reader.py").read_bytes())[:12], "env_version": 1, "parallel_read_safe": True, "parallel_write_safe": True}
+    return {
+        "version": digest((ROOT / "book" / "reader.py").read_bytes())[:12],
+        "env_version": 1,
+        "parallel_read_safe": True,
+        "parallel_write_safe": True,
+    }

@@ -27,105 +27,156 @@ from .store import StoreWriter
 from .synthetic import LABELS, MODALITIES, World, _noise, _plant, _rng, plan_twin
 
 # %% ../nbs/18_alignment.ipynb #d50a599f
-_RATE = {"v": 30, "a": 100}                 # frames a second before subsampling: FACET, COVAREP
-_WORDS = np.array([1, 2, 3, 2, 1, 3, 2, 2]) # words that each event takes: six emotions, two distractors
-_MEMORY = {"v": .3, "a": .15}               # seconds after which the noise has forgotten two thirds of itself
-_LONGEST = 64                               # frames that an event takes at most
+_RATE = {"v": 30, "a": 100}  # frames a second before subsampling: FACET, COVAREP
+_WORDS = np.array(
+    [1, 2, 3, 2, 1, 3, 2, 2]
+)  # words that each event takes: six emotions, two distractors
+_MEMORY = {"v": 0.3, "a": 0.15}  # seconds after which the noise has forgotten two thirds of itself
+_LONGEST = 64  # frames that an event takes at most
 
 
-def _strides(steps) -> dict: # {modality: whole number}
+def _strides(steps) -> dict:  # {modality: whole number}
     "Every how-manieth frame is kept: so that half a second for each of the most words fits into the most frames."
-    return {m: max(1, math.ceil(rate * .5 * steps["t"] / steps[m])) for m, rate in _RATE.items()}
+    return {m: max(1, math.ceil(rate * 0.5 * steps["t"] / steps[m])) for m, rate in _RATE.items()}
 
 
 class UnalignedSplit:
     "One split of the unaligned twin: words at their own number, vision and audio at their own rates, and events that happen at one moment of the clip."
-    def __init__(self,
-                 world: World,         # its patterns; the noise has the memory of the rates
-                 name: str,            # train, valid or test
-                 plan,                 # labels, words, videos: of `plan_twin`
-                 seed: int,            # of the clips
-                 steps: Mapping,       # most steps, {modality: n}
-                 missing: float = 0.0, # share of (clip, modality) pairs that are missing
-                ):
+
+    def __init__(
+        self,
+        world: World,  # its patterns; the noise has the memory of the rates
+        name: str,  # train, valid or test
+        plan,  # labels, words, videos: of `plan_twin`
+        seed: int,  # of the clips
+        steps: Mapping,  # most steps, {modality: n}
+        missing: float = 0.0,  # share of (clip, modality) pairs that are missing
+    ):
         k, N, names = ("train", "valid", "test").index(name), len(plan.y), list(world.modalities)
         self.world, self.name, self._plan, self._key = world, name, plan, (seed, k)
         self.labels, self.modalities = LABELS, dict(world.modalities)
-        self.rate = {m: _RATE[m] / s for m, s in _strides(steps).items()}      # steps a second
+        self.rate = {m: _RATE[m] / s for m, s in _strides(steps).items()}  # steps a second
         self.id = [f"synthetic_{name}_{v:04d}[{c}]" for v, c in zip(plan.video, plan.clip)]
-        self.y = plan.y.astype(np.float32)                                     # (N, C)
+        self.y = plan.y.astype(np.float32)  # (N, C)
         rng = _rng(seed, k, 3)
-        self.present = rng.random((N, len(names))) >= missing                  # (N, M)
+        self.present = rng.random((N, len(names))) >= missing  # (N, M)
         none = np.flatnonzero(~self.present.any(1))
         self.present[none, rng.integers(len(names), size=N)[none]] = True
 
         # time: every word has its own duration, every clip its own pace
         n, rng = plan.lengths, _rng(seed, k, 40)
-        pace = np.exp(.25 * rng.standard_normal(N))
-        word = rng.gamma(4, .34 / 4, int(n.sum())) * np.repeat(pace, n)        # (sum n,) seconds
+        pace = np.exp(0.25 * rng.standard_normal(N))
+        word = rng.gamma(4, 0.34 / 4, int(n.sum())) * np.repeat(pace, n)  # (sum n,) seconds
         ends = np.cumsum(n)
-        total = np.concatenate([[0.], np.cumsum(word)])
-        self.seconds = .9 * pace + total[ends] - total[ends - n]               # (N,) with a pause before and after
-        self._words = [.45 * p + total[e - k:e + 1] - total[e - k] for p, e, k in zip(pace, ends, n)]
-        since = lambda w: .45 * pace[:, None] + total[(ends - n)[:, None] + w] - total[ends - n][:, None]  # word boundary w (N, J) -> seconds
-        frames = {m: np.clip((self.seconds * r).astype(int), 1, steps[m]) for m, r in self.rate.items()}
-        self._steps = {m: np.minimum(n, steps["t"]) if m == "t" else frames[m] for m in names}  # as if nothing were missing
+        total = np.concatenate([[0.0], np.cumsum(word)])
+        self.seconds = (
+            0.9 * pace + total[ends] - total[ends - n]
+        )  # (N,) with a pause before and after
+        self._words = [
+            0.45 * p + total[e - k : e + 1] - total[e - k] for p, e, k in zip(pace, ends, n)
+        ]
+        since = lambda w: (
+            0.45 * pace[:, None] + total[(ends - n)[:, None] + w] - total[ends - n][:, None]
+        )  # word boundary w (N, J) -> seconds
+        frames = {
+            m: np.clip((self.seconds * r).astype(int), 1, steps[m]) for m, r in self.rate.items()
+        }
+        self._steps = {
+            m: np.minimum(n, steps["t"]) if m == "t" else frames[m] for m in names
+        }  # as if nothing were missing
 
         # events: a moment for each, and the modalities in which it shows
-        p = np.stack([part.rate for part in world.parts.values()], 1)          # (J, M)
-        shows, begin = _plant(SimpleNamespace(rate=1 - (1 - p).prod(1), width=_WORDS), plan.y, n, _rng(seed, k, 41))
-        rng, where = _rng(seed, k, 42), np.zeros((N, *p.shape), bool)          # (N, J, M)
+        p = np.stack([part.rate for part in world.parts.values()], 1)  # (J, M)
+        shows, begin = _plant(
+            SimpleNamespace(rate=1 - (1 - p).prod(1), width=_WORDS), plan.y, n, _rng(seed, k, 41)
+        )
+        rng, where = _rng(seed, k, 42), np.zeros((N, *p.shape), bool)  # (N, J, M)
         todo = shows.copy()
-        while todo.any():                                                      # in at least one modality
-            where[todo] = rng.random((int(todo.sum()), len(names))) < np.broadcast_to(p, where.shape)[todo]
+        while todo.any():  # in at least one modality
+            where[todo] = (
+                rng.random((int(todo.sum()), len(names))) < np.broadcast_to(p, where.shape)[todo]
+            )
             todo = shows & ~where.any(2)
-        self.gain = np.asarray(world.gains)[rng.integers(len(world.gains), size=(N, len(names)))]  # (N, M)
+        self.gain = np.asarray(world.gains)[
+            rng.integers(len(world.gains), size=(N, len(names)))
+        ]  # (N, M)
         first, last = np.maximum(begin, 0), np.maximum(begin, 0) + _WORDS
-        self.events, self._frames, self.onset = (np.full(where.shape, v) for v in (-1, 0, -1.))
+        self.events, self._frames, self.onset = (np.full(where.shape, v) for v in (-1, 0, -1.0))
         for i, m in enumerate(names):
-            if m == "t": start, length, at = first, np.broadcast_to(_WORDS, first.shape), since(np.minimum(first, n[:, None]))
+            if m == "t":
+                start, length, at = (
+                    first,
+                    np.broadcast_to(_WORDS, first.shape),
+                    since(np.minimum(first, n[:, None])),
+                )
             else:
-                late = rng.uniform(-.15, .15, first.shape)                     # a face is not on the second
+                late = rng.uniform(-0.15, 0.15, first.shape)  # a face is not on the second
                 at = since(np.minimum(first, n[:, None])) + late
                 start = np.maximum(0, np.rint(at * self.rate[m]).astype(int))
-                length = np.clip(np.rint((since(np.minimum(last, n[:, None])) + late - at) * self.rate[m]).astype(int), 1, _LONGEST)
-            seen = where[:, :, i] & (start + length <= self._steps[m][:, None]) # what the cut takes away shows no more
+                length = np.clip(
+                    np.rint(
+                        (since(np.minimum(last, n[:, None])) + late - at) * self.rate[m]
+                    ).astype(int),
+                    1,
+                    _LONGEST,
+                )
+            seen = where[:, :, i] & (
+                start + length <= self._steps[m][:, None]
+            )  # what the cut takes away shows no more
             self.events[:, :, i] = np.where(seen, start, -1)
             self._frames[:, :, i] = np.where(seen, length, 0)
             self.onset[:, :, i] = np.where(seen & self.present[:, None, i], at, -1)
         here = self.present[:, None]
-        self._start, self.events = self.events, np.where(here, self.events, -1)  # (N, C + 2, M) first step in each modality's own clock, -1 where nothing shows
-        self.frames = np.where(here, self._frames, 0)                          # (N, C + 2, M) steps that it takes there
-        self.planted = self.events[:, :len(LABELS)] >= 0                       # (N, C, M)
-        self.lengths = {m: np.where(self.present[:, i], self._steps[m], 0) for i, m in enumerate(names)}
+        self._start, self.events = (
+            self.events,
+            np.where(here, self.events, -1),
+        )  # (N, C + 2, M) first step in each modality's own clock, -1 where nothing shows
+        self.frames = np.where(here, self._frames, 0)  # (N, C + 2, M) steps that it takes there
+        self.planted = self.events[:, : len(LABELS)] >= 0  # (N, C, M)
+        self.lengths = {
+            m: np.where(self.present[:, i], self._steps[m], 0) for i, m in enumerate(names)
+        }
         self._values = {}
 
-    def __len__(self): return len(self.y)
+    def __len__(self):
+        return len(self.y)
 
-    def word_times(self, i: int) -> np.ndarray: # (words + 1,) seconds, words beyond the cut included
+    def word_times(
+        self, i: int
+    ) -> np.ndarray:  # (words + 1,) seconds, words beyond the cut included
         "When the words of clip i begin, and when the last one ends."
         return self._words[i]
 
-    def chunks(self, m: str, chunk: int = 256): # an iterator of (clips, values (sum L, d) float32)
+    def chunks(self, m: str, chunk: int = 256):  # an iterator of (clips, values (sum L, d) float32)
         "The features of one modality, a few clips at a time."
         part, i = self.world.parts[m], list(self.world.modalities).index(m)
         mix, offset = part.mix.astype(np.float32), part.offset.astype(np.float32)
         table, row = _templates(part, self.world.strength)
-        for clips, first, w, _ in _noise(part, self._steps[m], self._plan.video, (*self._key, 50 + i), chunk):
-            s, n, r = self._start[clips, :, i], self._frames[clips, :, i], self.gain[clips, i].astype(np.float32)
+        for clips, first, w, _ in _noise(
+            part, self._steps[m], self._plan.video, (*self._key, 50 + i), chunk
+        ):
+            s, n, r = (
+                self._start[clips, :, i],
+                self._frames[clips, :, i],
+                self.gain[clips, i].astype(np.float32),
+            )
             for j in range(s.shape[1]):
                 b = np.flatnonzero(s[:, j] >= 0)
                 step = np.arange(n[b, j].sum()) - np.repeat(np.cumsum(n[b, j]) - n[b, j], n[b, j])
-                w[np.repeat(first[b] + s[b, j], n[b, j]) + step, :part.K] += np.repeat(r[b], n[b, j])[:, None] * table[j, np.repeat(row[n[b, j]], n[b, j]) + step]
+                w[np.repeat(first[b] + s[b, j], n[b, j]) + step, : part.K] += (
+                    np.repeat(r[b], n[b, j])[:, None]
+                    * table[j, np.repeat(row[n[b, j]], n[b, j]) + step]
+                )
             yield clips, w @ mix + offset
 
     def sample(self, i: int) -> dict:
         "Clip i as `carat.batch.collate` takes it."
         out = {"id": self.id[i], "y": self.y[i]}
         for k, m in enumerate(self.modalities):
-            if m not in self._values: self._values[m] = np.concatenate([v.astype(np.float16) for _, v in self.chunks(m)])
+            if m not in self._values:
+                self._values[m] = np.concatenate([v.astype(np.float16) for _, v in self.chunks(m)])
             end = np.cumsum(self._steps[m])[i]
-            out[m] = self._values[m][end - self._steps[m][i]:end] if self.present[i, k] else None
+            out[m] = self._values[m][end - self._steps[m][i] : end] if self.present[i, k] else None
         return out
 
     def batch(self, indices, device="cpu") -> Batch:
@@ -133,134 +184,208 @@ class UnalignedSplit:
         return collate([self.sample(int(i)) for i in indices], self.modalities).to(device)
 
 # %% ../nbs/18_alignment.ipynb #870454ff
-def _templates(part, strength): # (J, rows, K) float32 and where the pattern of n steps begins, (_LONGEST + 1,)
+def _templates(
+    part, strength
+):  # (J, rows, K) float32 and where the pattern of n steps begins, (_LONGEST + 1,)
     "Every event's pattern at every length, each as detectable as the others."
     table = np.zeros((len(_WORDS), _LONGEST * (_LONGEST + 1) // 2, part.K), np.float32)
     row = np.arange(_LONGEST + 1) * (np.arange(_LONGEST + 1) - 1) // 2
     for j in range(len(_WORDS)):
         for n in range(1, _LONGEST + 1):
             T = part._pattern(j, n)
-            table[j, row[n]:row[n] + n] = strength / np.sqrt(part._energy(T[None])) * T
+            table[j, row[n] : row[n] + n] = strength / np.sqrt(part._energy(T[None])) * T
     return table, row
 
 
-def _unaligned_world(strength, steps) -> tuple: # World, steps
+def _unaligned_world(strength, steps) -> tuple:  # World, steps
     steps = {**{"t": 50, "v": 500, "a": 500}, **steps}
-    if set(steps) != set(MODALITIES) or min(steps.values()) < 4: raise CaratError(f"steps is {dict(steps)}; give the most steps of {', '.join(MODALITIES)}, each at least 4.")
-    rho = {"t": .3, **{m: float(np.exp(-s / (_RATE[m] * _MEMORY[m]))) for m, s in _strides(steps).items()}}
+    if set(steps) != set(MODALITIES) or min(steps.values()) < 4:
+        raise CaratError(
+            f"steps is {dict(steps)}; give the most steps of {', '.join(MODALITIES)}, each at least 4."
+        )
+    rho = {
+        "t": 0.3,
+        **{m: float(np.exp(-s / (_RATE[m] * _MEMORY[m]))) for m, s in _strides(steps).items()},
+    }
     return World(strength=strength, rho=rho), steps
 
 
-def make_unaligned_twin(size=600,               # clips in all, or {split: clips}
-                        seed: int = 0,          # of the clips
-                        strength: float = 5.0,  # detectability d' of one event at gain 1, its place and its speaker known
-                        steps: Mapping = {"t": 50, "v": 500, "a": 500}, # most steps of each modality
-                        missing: float = 0.0,   # share of (clip, modality) pairs that are missing; no clip loses all
-                       ) -> dict:               # split -> UnalignedSplit
+def make_unaligned_twin(
+    size=600,  # clips in all, or {split: clips}
+    seed: int = 0,  # of the clips
+    strength: float = 5.0,  # detectability d' of one event at gain 1, its place and its speaker known
+    steps: Mapping = {"t": 50, "v": 500, "a": 500},  # most steps of each modality
+    missing: float = 0.0,  # share of (clip, modality) pairs that are missing; no clip loses all
+) -> dict:  # split -> UnalignedSplit
     "The unaligned twin of MOSEI in memory. Raises CaratError for a size or an option out of range."
     world, steps = _unaligned_world(strength, steps)
-    if not 0 <= missing < 1: raise CaratError(f"missing is {missing}; it must be a share in [0, 1).")
-    return {name: UnalignedSplit(world, name, plan, seed, steps, missing) for name, plan in plan_twin(size, seed).items()}
+    if not 0 <= missing < 1:
+        raise CaratError(f"missing is {missing}; it must be a share in [0, 1).")
+    return {
+        name: UnalignedSplit(world, name, plan, seed, steps, missing)
+        for name, plan in plan_twin(size, seed).items()
+    }
 
 
-def write_unaligned_twin(path,                   # of the store to write
-                         size=22856,             # clips in all, or {split: clips}
-                         seed: int = 0,          # of the clips
-                         strength: float = 5.0,  # detectability d' of one event at gain 1, its place and its speaker known
-                         steps: Mapping = {"t": 50, "v": 500, "a": 500}, # most steps of each modality
-                         overwrite: bool = False, # replace the file where it exists
-                         missing: float = 0.0,   # share of (clip, modality) pairs that are missing; no clip loses all
-                        ) -> Path:               # the store
+def write_unaligned_twin(
+    path,  # of the store to write
+    size=22856,  # clips in all, or {split: clips}
+    seed: int = 0,  # of the clips
+    strength: float = 5.0,  # detectability d' of one event at gain 1, its place and its speaker known
+    steps: Mapping = {"t": 50, "v": 500, "a": 500},  # most steps of each modality
+    overwrite: bool = False,  # replace the file where it exists
+    missing: float = 0.0,  # share of (clip, modality) pairs that are missing; no clip loses all
+) -> Path:  # the store
     "Write the unaligned twin of MOSEI as a store, with `planted`, `start`, `onset` (C, M), `seconds` and `video` for every clip. Raises CaratError as `make_unaligned_twin`."
     shape, path = (len(LABELS), len(MODALITIES)), Path(path)
-    extras = {"planted": ("bool", shape), "start": ("int16", shape), "onset": ("float32", shape), "seconds": ("float32", ()), "video": ("str", ())}
+    extras = {
+        "planted": ("bool", shape),
+        "start": ("int16", shape),
+        "onset": ("float32", shape),
+        "seconds": ("float32", ()),
+        "video": ("str", ()),
+    }
     twin = make_unaligned_twin(size, seed, strength, steps, missing)
     rates = next(iter(twin.values())).rate
-    attrs = {"synthetic": True, "seed": seed, "strength": strength, "missing": missing, "steps": json.dumps(dict(steps)), "rates": json.dumps(rates)}
-    with StoreWriter(path, "synthetic twin of MOSEI, unaligned", LABELS, MODALITIES, "float16", extras, attrs, overwrite) as store:
+    attrs = {
+        "synthetic": True,
+        "seed": seed,
+        "strength": strength,
+        "missing": missing,
+        "steps": json.dumps(dict(steps)),
+        "rates": json.dumps(rates),
+    }
+    with StoreWriter(
+        path,
+        "synthetic twin of MOSEI, unaligned",
+        LABELS,
+        MODALITIES,
+        "float16",
+        extras,
+        attrs,
+        overwrite,
+    ) as store:
         for name, split in twin.items():
             C = len(LABELS)
             for pieces in zip(*(split.chunks(m) for m in split.modalities)):
                 i, x = pieces[0][0], {}
                 for k, (m, (_, values)) in enumerate(zip(split.modalities, pieces)):
                     keep = split.present[i, k]
-                    x[m] = (values if keep.all() else values[np.repeat(keep, split._steps[m][i])]), split.lengths[m][i]
-                store.add_many(name, split.id[i], split.y[i], x, {"planted": split.planted[i], "start": split.events[i, :C], "onset": split.onset[i, :C],
-                               "seconds": split.seconds[i], "video": [v[:v.index("[")] for v in split.id[i]]})
+                    x[m] = (
+                        (values if keep.all() else values[np.repeat(keep, split._steps[m][i])]),
+                        split.lengths[m][i],
+                    )
+                store.add_many(
+                    name,
+                    split.id[i],
+                    split.y[i],
+                    x,
+                    {
+                        "planted": split.planted[i],
+                        "start": split.events[i, :C],
+                        "onset": split.onset[i, :C],
+                        "seconds": split.seconds[i],
+                        "video": [v[: v.index("[")] for v in split.id[i]],
+                    },
+                )
     return path
 
 # %% ../nbs/18_alignment.ipynb #ccfa5007
 def left_justified(
-    x: torch.Tensor,    # (B, T, d)
-    mask: torch.Tensor, # (B, T) bool; holes are allowed
-) -> tuple:             # (B, T, d) the existing steps first, then zeros; (B,) how many
+    x: torch.Tensor,  # (B, T, d)
+    mask: torch.Tensor,  # (B, T) bool; holes are allowed
+) -> tuple:  # (B, T, d) the existing steps first, then zeros; (B,) how many
     "The steps that exist, in their order and without holes."
-    order = (~mask).to(torch.int8).argsort(dim=1, stable=True)               # (B, T)
+    order = (~mask).to(torch.int8).argsort(dim=1, stable=True)  # (B, T)
     left = x.gather(1, order[..., None].expand_as(x))
     return left.masked_fill(~mask.gather(1, order)[..., None], 0), mask.sum(1)
 
 # %% ../nbs/18_alignment.ipynb #807190de
 class CTCAlign(nn.Module):
     "The CTC module: an LSTM says of every step to which of `out_steps` positions it belongs, or to none; each position gathers its steps, softly."
-    def __init__(self,
-        d_in: int,       # width of the sequence
+
+    def __init__(
+        self,
+        d_in: int,  # width of the sequence
         out_steps: int,  # O, positions of the common clock
-        hidden: int = 0, # width of the LSTM, with a linear layer after it; 0: the LSTM's own outputs are the logits, as published
-        layers: int = 2, # of the LSTM
+        hidden: int = 0,  # width of the LSTM, with a linear layer after it; 0: the LSTM's own outputs are the logits, as published
+        layers: int = 2,  # of the LSTM
     ):
         super().__init__()
         self.out_steps = out_steps
         self.lstm = nn.LSTM(d_in, hidden or out_steps + 1, layers, batch_first=True)
         self.head = nn.Linear(hidden, out_steps + 1) if hidden else nn.Identity()
 
-    def _read(self, left, length): # (B, T, d_in), (B,) -> (B, T, hidden)
-        if left.device.type != "cpu" or torch.compiler.is_compiling(): return self.lstm(left)[0] # it reads forwards: padding at the end changes nothing before it
+    def _read(self, left, length):  # (B, T, d_in), (B,) -> (B, T, hidden)
+        if left.device.type != "cpu" or torch.compiler.is_compiling():
+            return self.lstm(left)[
+                0
+            ]  # it reads forwards: padding at the end changes nothing before it
         some = length.nonzero()[:, 0]
-        if not len(some): return left.new_zeros(*left.shape[:2], self.lstm.hidden_size)
-        packed = nn.utils.rnn.pack_padded_sequence(left[some], length[some], batch_first=True, enforce_sorted=False)
-        h, _ = nn.utils.rnn.pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=left.shape[1])
+        if not len(some):
+            return left.new_zeros(*left.shape[:2], self.lstm.hidden_size)
+        packed = nn.utils.rnn.pack_padded_sequence(
+            left[some], length[some], batch_first=True, enforce_sorted=False
+        )
+        h, _ = nn.utils.rnn.pad_packed_sequence(
+            self.lstm(packed)[0], batch_first=True, total_length=left.shape[1]
+        )
         return h.new_zeros(len(left), *h.shape[1:]).index_copy(0, some, h)
 
-    def forward(self,
-        x: torch.Tensor,                      # (B, T, d_in); what stands at masked steps does not matter
-        mask: torch.Tensor,                   # (B, T) bool
-        exists: torch.Tensor | None = None,   # (B, O) bool, the positions that exist; all of them where not given
-    ) -> tuple:                               # aligned (B, O, d_in); log p (B, T, 1 + O), blank first, of the steps without holes; number of steps (B,)
+    def forward(
+        self,
+        x: torch.Tensor,  # (B, T, d_in); what stands at masked steps does not matter
+        mask: torch.Tensor,  # (B, T) bool
+        exists: torch.Tensor
+        | None = None,  # (B, O) bool, the positions that exist; all of them where not given
+    ) -> tuple:  # aligned (B, O, d_in); log p (B, T, 1 + O), blank first, of the steps without holes; number of steps (B,)
         "For every step a distribution over blank and positions, and for every position the sum of the steps, weighted by it."
-        if exists is None: exists = mask.new_ones(len(mask), self.out_steps)
+        if exists is None:
+            exists = mask.new_ones(len(mask), self.out_steps)
         left, length = left_justified(x, mask)
         logits = self.head(self._read(left, length))
         logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-        open_ = F.pad(exists, (1, 0), value=True)[:, None]                 # (B, 1, 1 + O): the blank always exists
+        open_ = F.pad(exists, (1, 0), value=True)[:, None]  # (B, 1, 1 + O): the blank always exists
         log_p = logits.masked_fill(~open_, torch.finfo(logits.dtype).min).log_softmax(-1)
-        return torch.einsum("bto,btd->bod", log_p.exp()[..., 1:].to(left.dtype), left), log_p, length # steps that do not exist are zero
+        return (
+            torch.einsum("bto,btd->bod", log_p.exp()[..., 1:].to(left.dtype), left),
+            log_p,
+            length,
+        )  # steps that do not exist are zero
 
 # %% ../nbs/18_alignment.ipynb #c971ecaf
 def position_ctc(
-    log_p: torch.Tensor,     # (B, T, 1 + O) log probabilities, blank first
-    length: torch.Tensor,    # (B,) steps of each sequence
-    positions: torch.Tensor, # (B,) L: the label sequence is 1, 2, ..., L
-) -> tuple:                  # (B,) nats a position, 0 where it does not count; (B,) bool, where it counts
+    log_p: torch.Tensor,  # (B, T, 1 + O) log probabilities, blank first
+    length: torch.Tensor,  # (B,) steps of each sequence
+    positions: torch.Tensor,  # (B,) L: the label sequence is 1, 2, ..., L
+) -> tuple:  # (B,) nats a position, 0 where it does not count; (B,) bool, where it counts
     "CTC loss of the label sequence 1, ..., L: the steps visit all positions, in order. A sequence with fewer steps than positions cannot, and does not count."
     B, _, O = log_p.shape
     counts = (positions > 0) & (length >= positions)
     target = torch.arange(1, O, device=log_p.device).expand(B, -1)
-    nll = F.ctc_loss(log_p.transpose(0, 1), target, torch.where(counts, length, 1), torch.where(counts, positions, 1), reduction="none", zero_infinity=True)
-    return torch.where(counts, nll / positions.clamp(min=1), 0.), counts
+    nll = F.ctc_loss(
+        log_p.transpose(0, 1),
+        target,
+        torch.where(counts, length, 1),
+        torch.where(counts, positions, 1),
+        reduction="none",
+        zero_infinity=True,
+    )
+    return torch.where(counts, nll / positions.clamp(min=1), 0.0), counts
 
 # %% ../nbs/18_alignment.ipynb #84670b6c
 def even_align(
-    x: torch.Tensor,      # (B, T, d)
-    mask: torch.Tensor,   # (B, T) bool
-    exists: torch.Tensor, # (B, O) bool, the positions that exist: the first L of each sample
-) -> torch.Tensor:        # (B, O, d), zero where masked
+    x: torch.Tensor,  # (B, T, d)
+    mask: torch.Tensor,  # (B, T) bool
+    exists: torch.Tensor,  # (B, O) bool, the positions that exist: the first L of each sample
+) -> torch.Tensor:  # (B, O, d), zero where masked
     "The clock without learning: L slices of equal time, each the mean of its steps."
     left, n = left_justified(x, mask)
     L, O = exists.sum(1)[:, None], torch.arange(exists.shape[1], device=x.device)
     n = n[:, None]
-    first = O * n // L.clamp(min=1)                                        # (B, O)
+    first = O * n // L.clamp(min=1)  # (B, O)
     last = torch.maximum(((O + 1) * n + L - 1) // L.clamp(min=1), first + 1).minimum(n)
-    total = F.pad(left.cumsum(1), (0, 0, 1, 0))                            # (B, 1 + T, d)
+    total = F.pad(left.cumsum(1), (0, 0, 1, 0))  # (B, 1 + T, d)
     at = lambda i: total.gather(1, i.clamp(0, left.shape[1])[..., None].expand(-1, -1, x.shape[2]))
     mean = (at(last) - at(first)) / (last - first).clamp(min=1)[..., None]
     return mean.masked_fill(~exists[..., None], 0)
@@ -269,67 +394,107 @@ def even_align(
 @dataclass(frozen=True)
 class AlignedConfig(CaratConfig):
     "CARAT behind an alignment. The defaults of its own fields are the published code's; the paper does not mention the alignment."
-    max_steps: int = 500 # longest sequence that is read, before it is aligned
-    align: str = "ctc" # "ctc": soft positions from an LSTM; "even": equal slices of time, nothing to learn
-    align_to: str = "t" # the modality whose clock the others take; it stays as it is
-    align_steps: int = 500 # positions of the common clock
-    align_positions: str = "all" # which of them a sample has: "all", or as many as the steps of align_to ("own")
-    align_hidden: int = 0 # width of the LSTM, with a linear layer after it; 0: the LSTM's outputs are the logits, as published
-    align_layers: int = 2 # layers of the LSTM
-    ctc_weight: float = 0.0 # weight of the CTC loss; the published code has none
+
+    max_steps: int = 500  # longest sequence that is read, before it is aligned
+    align: str = (
+        "ctc"  # "ctc": soft positions from an LSTM; "even": equal slices of time, nothing to learn
+    )
+    align_to: str = "t"  # the modality whose clock the others take; it stays as it is
+    align_steps: int = 500  # positions of the common clock
+    align_positions: str = (
+        "all"  # which of them a sample has: "all", or as many as the steps of align_to ("own")
+    )
+    align_hidden: int = 0  # width of the LSTM, with a linear layer after it; 0: the LSTM's outputs are the logits, as published
+    align_layers: int = 2  # layers of the LSTM
+    ctc_weight: float = 0.0  # weight of the CTC loss; the published code has none
 
     def __post_init__(self):
         super().__post_init__()
         for k, allowed in dict(align=("ctc", "even"), align_positions=("all", "own")).items():
-            if getattr(self, k) not in allowed: raise CaratError(f"AlignedConfig.{k} is {getattr(self, k)!r}; it must be one of {', '.join(map(repr, allowed))}")
+            if getattr(self, k) not in allowed:
+                raise CaratError(
+                    f"AlignedConfig.{k} is {getattr(self, k)!r}; it must be one of {', '.join(map(repr, allowed))}"
+                )
         for k, low in dict(align_steps=1, align_layers=1, align_hidden=0, ctc_weight=0).items():
-            if getattr(self, k) < low: raise CaratError(f"AlignedConfig.{k} is {getattr(self, k)}; it must be at least {low}")
-        if self.align == "even" and self.ctc_weight: raise CaratError('AlignedConfig.ctc_weight needs align="ctc": equal slices have nothing to learn')
+            if getattr(self, k) < low:
+                raise CaratError(
+                    f"AlignedConfig.{k} is {getattr(self, k)}; it must be at least {low}"
+                )
+        if self.align == "even" and self.ctc_weight:
+            raise CaratError(
+                'AlignedConfig.ctc_weight needs align="ctc": equal slices have nothing to learn'
+            )
 
     @classmethod
     def recommended(cls, **kw) -> "AlignedConfig":
         "What this book trains with where sequences are to be aligned at all: the words' clock, logits without a bound, no CTC loss."
-        return super().recommended(**{**dict(align_steps=50, align_positions="own", align_hidden=64), **kw})
+        return super().recommended(
+            **{**dict(align_steps=50, align_positions="own", align_hidden=64), **kw}
+        )
 
 # %% ../nbs/18_alignment.ipynb #0df02fa7
 @dataclass
 class _OneClock(Batch):
     "A batch whose modalities have been aligned, and what the alignment cost."
-    ctc: tuple = () # (B, n) nats a position, (B, n) bool where they count: one column a modality that was aligned
+
+    ctc: tuple = ()  # (B, n) nats a position, (B, n) bool where they count: one column a modality that was aligned
 
 
 class AlignedCARAT(CARAT):
     "CARAT on one common clock: every modality but `align_to` goes through an alignment first."
+
     def __init__(
         self,
-        config: AlignedConfig | None = None, # `AlignedConfig()`, as published, where not given
+        config: AlignedConfig | None = None,  # `AlignedConfig()`, as published, where not given
     ):
         config = config or AlignedConfig()
-        super().__init__(replace(config, max_steps=config.align_steps)) # the encoders see aligned sequences
+        super().__init__(
+            replace(config, max_steps=config.align_steps)
+        )  # the encoders see aligned sequences
         self.config = config
         self.aligned = [m for m in config.modalities if m != config.align_to]
         if config.align == "ctc":
-            self.align_ctc = nn.ModuleDict({m: CTCAlign(config.modalities[m], config.align_steps, config.align_hidden, config.align_layers) for m in self.aligned})
+            self.align_ctc = nn.ModuleDict(
+                {
+                    m: CTCAlign(
+                        config.modalities[m],
+                        config.align_steps,
+                        config.align_hidden,
+                        config.align_layers,
+                    )
+                    for m in self.aligned
+                }
+            )
 
-    def align(self, batch: Batch) -> Batch: # with modalities of at most align_steps steps
+    def align(self, batch: Batch) -> Batch:  # with modalities of at most align_steps steps
         "The batch on the common clock."
         c, present = self.config, self._check(batch)
         O = c.align_steps
         x = {m: v if m in self.aligned else v[:, :O] for m, v in batch.x.items()}
         mask = {m: v if m in self.aligned else v[:, :O] for m, v in batch.mask.items()}
-        own = mask[c.align_to].sum(1) if c.align_to in mask else present.new_zeros(len(batch), dtype=torch.long) # (B,)
+        own = (
+            mask[c.align_to].sum(1)
+            if c.align_to in mask
+            else present.new_zeros(len(batch), dtype=torch.long)
+        )  # (B,)
         L = own if c.align_positions == "own" else torch.full_like(own, O)
-        exists = torch.arange(O, device=L.device) < torch.where(L > 0, L, O)[:, None] # (B, O); without a clock to follow, all
+        exists = (
+            torch.arange(O, device=L.device) < torch.where(L > 0, L, O)[:, None]
+        )  # (B, O); without a clock to follow, all
         ctc = []
         for m in self.aligned:
-            if c.align == "even": x[m] = even_align(x[m], mask[m], exists)
+            if c.align == "even":
+                x[m] = even_align(x[m], mask[m], exists)
             else:
                 x[m], log_p, length = self.align_ctc[m](x[m], mask[m], exists)
-                if c.ctc_weight: ctc.append(position_ctc(log_p, length, L))
+                if c.ctc_weight:
+                    ctc.append(position_ctc(log_p, length, L))
             mask[m] = exists & mask[m].any(1, keepdim=True)
-        return _OneClock(x, mask, batch.y, batch.id, batch.total, tuple(torch.stack(v, 1) for v in zip(*ctc)))
+        return _OneClock(
+            x, mask, batch.y, batch.id, batch.total, tuple(torch.stack(v, 1) for v in zip(*ctc))
+        )
 
-    def extract(self, batch: Batch) -> tuple: # as CARAT's
+    def extract(self, batch: Batch) -> tuple:  # as CARAT's
         "Alignment, then the left half of Figure 2."
         return super().extract(batch if isinstance(batch, _OneClock) else self.align(batch))
 

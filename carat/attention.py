@@ -13,35 +13,43 @@ from .core import CaratError
 
 # %% ../nbs/11_label_attention.ipynb #e4c6f26e
 def label_attention(
-    H: torch.Tensor, # (B, T, d) hidden states of one modality; finite, also where masked
-    w: torch.Tensor, # (C, d) one attention vector a label
-    mask: torch.Tensor, # (B, T) bool, True where a step exists
-) -> tuple[torch.Tensor, torch.Tensor]: # U (B, C, d) and alpha (B, T, C); both zero for a sample without steps
+    H: torch.Tensor,  # (B, T, d) hidden states of one modality; finite, also where masked
+    w: torch.Tensor,  # (C, d) one attention vector a label
+    mask: torch.Tensor,  # (B, T) bool, True where a step exists
+) -> tuple[
+    torch.Tensor, torch.Tensor
+]:  # U (B, C, d) and alpha (B, T, C); both zero for a sample without steps
     "Eq. 1: for every label the mean of the hidden states, weighted by a softmax over the steps that exist."
-    e = torch.einsum("btd,cd->btc", H, w)                                                  # (B, T, C)
+    e = torch.einsum("btd,cd->btc", H, w)  # (B, T, C)
     e = e.masked_fill(~mask[..., None], torch.finfo(e.dtype).min)
-    alpha = e.softmax(1).masked_fill(~mask[..., None], 0)                                  # (B, T, C)
-    return torch.einsum("btc,btd->bcd", alpha, H), alpha                                   # (B, C, d)
+    alpha = e.softmax(1).masked_fill(~mask[..., None], 0)  # (B, T, C)
+    return torch.einsum("btc,btd->bcd", alpha, H), alpha  # (B, C, d)
 
 # %% ../nbs/11_label_attention.ipynb #a341fbe5
 class LabelAttention(nn.Module):
     "Eq. 1 with its parameter `w`, for one modality. Raises `CaratError` where the hidden states are not of width `d`."
-    def __init__(self,
-        C: int, # number of labels
-        d: int, # width of the hidden states
+
+    def __init__(
+        self,
+        C: int,  # number of labels
+        d: int,  # width of the hidden states
     ):
         super().__init__()
         self.w = nn.Parameter(torch.empty(C, d))
         nn.init.normal_(self.w, std=0.02)
 
-    def forward(self,
-        H: torch.Tensor, # (B, T, d) hidden states
-        mask: torch.Tensor, # (B, T) bool, True where a step exists
-    ) -> tuple[torch.Tensor, torch.Tensor]: # U (B, C, d), alpha (B, T, C)
+    def forward(
+        self,
+        H: torch.Tensor,  # (B, T, d) hidden states
+        mask: torch.Tensor,  # (B, T) bool, True where a step exists
+    ) -> tuple[torch.Tensor, torch.Tensor]:  # U (B, C, d), alpha (B, T, C)
         "`label_attention` with this module's `w`."
         if H.shape[-1] != self.w.shape[1]:
-            raise CaratError(f"label attention expects hidden states of width {self.w.shape[1]}, "
-                             f"but was given {H.shape[-1]}; build it with d={H.shape[-1]}")
+            raise CaratError(
+                f"label attention expects hidden states of width {self.w.shape[1]}, "
+                f"but was given {H.shape[-1]}; build it with d={H.shape[-1]}"
+            )
         return label_attention(H, self.w, mask)
 
-    def extra_repr(self) -> str: return f"C={self.w.shape[0]}, d={self.w.shape[1]}"
+    def extra_repr(self) -> str:
+        return f"C={self.w.shape[0]}, d={self.w.shape[1]}"

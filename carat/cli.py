@@ -21,12 +21,7 @@ from tyro.conf import Positional, arg
 # torch, h5py and the rest of carat are imported where they are used: `carat --help` answers at once
 
 # %% ../nbs/26_command_line.ipynb #d79bad2d
-def _real(
-    folder: Positional[Path],
-    out: Path,
-    text: bool = True,
-    overwrite: bool = False,
-):
+def _real(folder: Positional[Path], out: Path, text: bool = True, overwrite: bool = False):
     """Make a store of the real MOSEI files: mosei_real_train.h5, mosei_real_valid.h5 and, where there is one, the test file.
 
     Args:
@@ -36,6 +31,7 @@ def _real(
         overwrite: Replace the store where it exists.
     """
     from carat.store import prepare_real
+
     _made(prepare_real(folder, out, text=text, overwrite=overwrite, progress=_terminal()))
 
 
@@ -62,8 +58,20 @@ def _arrays(
         overwrite: Replace the store where it exists.
     """
     from carat.store import prepare_arrays
-    _made(prepare_arrays(source, out, name=name, labels=labels or None, modalities=modalities or None, dtype=dtype,
-                         nonfinite=nonfinite, overwrite=overwrite, progress=_terminal()))
+
+    _made(
+        prepare_arrays(
+            source,
+            out,
+            name=name,
+            labels=labels or None,
+            modalities=modalities or None,
+            dtype=dtype,
+            nonfinite=nonfinite,
+            overwrite=overwrite,
+            progress=_terminal(),
+        )
+    )
 
 
 def _mosei(
@@ -99,28 +107,51 @@ def _mosei(
         overwrite: Replace the store where it exists.
     """
     from carat.core import CaratError
+
     chosen = dict(words=words, text=text, vision=vision, audio=audio)
     ways = {"--aligned": aligned, "--unaligned": unaligned, "--csd": csd}
     given = [k for k, v in ways.items() if v is not None]
-    if len(given) != 1: raise CaratError(f"prepare mosei got {' and '.join(given) or 'no file'}: give exactly one of --aligned FILE, --unaligned FILE --labels FILE, or --csd FOLDER")
-    if unaligned is not None and labels is None: raise CaratError("--unaligned needs --labels FILE: the unaligned file has sentiment, and the emotions come from train_valid_test.pt")
-    for option, value, way in (("--labels", labels, "--unaligned"), ("--drop-unmatched", drop_unmatched or None, "--unaligned"), ("--folds", folds, "--csd"), ("--no-word-aligned", None if word_aligned else True, "--csd"),
-                               *((f"--{k}", v, "--csd") for k, v in chosen.items())):
-        if value is not None and given != [way]: raise CaratError(f"{option} belongs to {way}, and {given[0]} was given")
+    if len(given) != 1:
+        raise CaratError(
+            f"prepare mosei got {' and '.join(given) or 'no file'}: give exactly one of --aligned FILE, --unaligned FILE --labels FILE, or --csd FOLDER"
+        )
+    if unaligned is not None and labels is None:
+        raise CaratError(
+            "--unaligned needs --labels FILE: the unaligned file has sentiment, and the emotions come from train_valid_test.pt"
+        )
+    for option, value, way in (
+        ("--labels", labels, "--unaligned"),
+        ("--drop-unmatched", drop_unmatched or None, "--unaligned"),
+        ("--folds", folds, "--csd"),
+        ("--no-word-aligned", None if word_aligned else True, "--csd"),
+        *((f"--{k}", v, "--csd") for k, v in chosen.items()),
+    ):
+        if value is not None and given != [way]:
+            raise CaratError(f"{option} belongs to {way}, and {given[0]} was given")
     how = dict(overwrite=overwrite, progress=_terminal())
     if csd is not None:
         from carat.csd import prepare_csd
-        return _imported(prepare_csd(csd, out, folds=folds, aligned=word_aligned, **{k: v for k, v in chosen.items() if v is not None}, **how))
+
+        return _imported(
+            prepare_csd(
+                csd,
+                out,
+                folds=folds,
+                aligned=word_aligned,
+                **{k: v for k, v in chosen.items() if v is not None},
+                **how,
+            )
+        )
     from carat.mosei import prepare_aligned, prepare_unaligned
-    _imported(prepare_aligned(aligned, out, **how) if aligned is not None else prepare_unaligned(unaligned, labels, out, drop_unmatched=drop_unmatched, **how))
+
+    _imported(
+        prepare_aligned(aligned, out, **how)
+        if aligned is not None
+        else prepare_unaligned(unaligned, labels, out, drop_unmatched=drop_unmatched, **how)
+    )
 
 
-def _m3ed(
-    features: Path,
-    out: Path,
-    annotation: Path | None = None,
-    overwrite: bool = False,
-):
+def _m3ed(features: Path, out: Path, annotation: Path | None = None, overwrite: bool = False):
     """Make a store of M3ED: a sample is a dialogue, a step an utterance.
 
     Args:
@@ -130,7 +161,12 @@ def _m3ed(
         overwrite: Replace the store where it exists.
     """
     from carat.m3ed import prepare_m3ed
-    _imported(prepare_m3ed(features, out, annotation=annotation, overwrite=overwrite, progress=_terminal()))
+
+    _imported(
+        prepare_m3ed(
+            features, out, annotation=annotation, overwrite=overwrite, progress=_terminal()
+        )
+    )
 
 
 def _twin(
@@ -154,27 +190,43 @@ def _twin(
         overwrite: Replace the store where it exists.
     """
     from carat.core import CaratError
+
     how = dict(seed=seed, overwrite=overwrite) | ({} if size is None else dict(size=size))
     if like == "mosei":
         from carat.synthetic import World, write_twin
-        return _made(write_twin(out, world=World() if strength is None else World(strength=strength), missing=missing, **how))
+
+        return _made(
+            write_twin(
+                out,
+                world=World() if strength is None else World(strength=strength),
+                missing=missing,
+                **how,
+            )
+        )
     how |= {} if strength is None else dict(strength=strength)
     if like == "mosei-unaligned":
         from carat.alignment import write_unaligned_twin
+
         return _made(write_unaligned_twin(out, missing=missing, **how))
-    if missing: raise CaratError("--missing is for the twins of MOSEI: in M3ED every dialogue has all modalities")
+    if missing:
+        raise CaratError(
+            "--missing is for the twins of MOSEI: in M3ED every dialogue has all modalities"
+        )
     from carat.twin_m3ed import write_m3ed_twin
+
     _made(write_m3ed_twin(out, **how))
 
 
 def _made(path):
     from carat.store import Store
+
     store = Store(path)
     print(f"{path}: {store.name}, " + ", ".join(f"{s} {n}" for s, n in store.splits.items()))
 
 
 def _imported(path):
     from carat.store import Store
+
     _print_report(Store(path))
     print()
     _made(path)
@@ -184,73 +236,116 @@ def _print_report(store):
     "What the importer of a store said, where it said anything."
     from carat.core import CaratError
     from carat.importing import Report
-    if "report" not in store.attrs: return
-    try: print(Report.from_json(store.attrs["report"]))
-    except CaratError as e: print(e)
+
+    if "report" not in store.attrs:
+        return
+    try:
+        print(Report.from_json(store.attrs["report"]))
+    except CaratError as e:
+        print(e)
 
 # %% ../nbs/26_command_line.ipynb #4a5927a1
-def _check(
-    store: Positional[Path],
-):
+def _check(store: Positional[Path]):
     """Read a store from end to end and say what is in it.
 
     Args:
         store: The store.
     """
     from carat.store import Store, check_store
+
     report, names = check_store(store, progress=_terminal()), Store(store)
     print(f"{store}: {names.name}")
     for split, r in report.items():
         print(f"\n{split}: {r['samples']} samples")
-        _print_table(("modality", "width", "present", "mean steps", "most steps"),
-                     [(m, names.modalities[m], r["present"][m], f"{r['steps'][m][0]:.1f}", r["steps"][m][1]) for m in r["present"]])
+        _print_table(
+            ("modality", "width", "present", "mean steps", "most steps"),
+            [
+                (
+                    m,
+                    names.modalities[m],
+                    r["present"][m],
+                    f"{r['steps'][m][0]:.1f}",
+                    r["steps"][m][1],
+                )
+                for m in r["present"]
+            ],
+        )
         _print_table(("label", "positives"), list(r["positives"].items()))
     if "report" in names.attrs:
         print("\nwhen it was imported:\n")
         _print_report(names)
 
 
-def _terminal(): return sys.stderr.isatty()
+def _terminal():
+    return sys.stderr.isatty()
 
 
 def _print_table(header, rows):
     "A plain table, numbers to the right."
     rows = [[str(v) for v in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*rows)]
-    for row in rows: print("  " + "  ".join(v.ljust(w) if i == 0 else v.rjust(w) for i, (v, w) in enumerate(zip(row, widths))).rstrip())
+    for row in rows:
+        print(
+            "  "
+            + "  ".join(
+                v.ljust(w) if i == 0 else v.rjust(w) for i, (v, w) in enumerate(zip(row, widths))
+            ).rstrip()
+        )
 
 # %% ../nbs/26_command_line.ipynb #1827c483
 def _option_type(f, default):
     "The type of a field as the command line should read it: a bare tuple takes its elements' type from the default."
-    if isinstance(default, tuple): return tuple[type(default[0]) if default else str, ...]
+    if isinstance(default, tuple):
+        return tuple[type(default[0]) if default else str, ...]
     return f.type if isinstance(f.type, type) or not isinstance(f.type, str) else type(default)
 
 
 def model_options(
-    config,      # a configuration with its defaults, of any model
-) -> type:       # a dataclass: one field an option, with its sentence
+    config,  # a configuration with its defaults, of any model
+) -> type:  # a dataclass: one field an option, with its sentence
     "What a model's configuration offers on the command line: every field but those that the store decides."
     import inspect
-    try: said = dict(re.findall(r"^\s+(\w+)\s*:[^#\n]*#\s*(.*)$", inspect.getsource(type(config)), re.M))
-    except OSError: said = {}
-    options = [(f.name, Annotated[_option_type(f, default), arg(help=said.get(f.name, ""))], dataclasses.field(default=default))
-               for f in dataclasses.fields(config) if f.name not in ("modalities", "labels") for default in [getattr(config, f.name)]]
+
+    try:
+        said = dict(
+            re.findall(r"^\s+(\w+)\s*:[^#\n]*#\s*(.*)$", inspect.getsource(type(config)), re.M)
+        )
+    except OSError:
+        said = {}
+    options = [
+        (
+            f.name,
+            Annotated[_option_type(f, default), arg(help=said.get(f.name, ""))],
+            dataclasses.field(default=default),
+        )
+        for f in dataclasses.fields(config)
+        if f.name not in ("modalities", "labels")
+        for default in [getattr(config, f.name)]
+    ]
     return dataclasses.make_dataclass("Model", options, frozen=True)
 
 # %% ../nbs/26_command_line.ipynb #57b8dbe7
 def _train_command(argv):
     "The train command with the options of the model and the preset that argv asks for."
     from carat.train import MODELS, TrainConfig, model_classes, preset_of
+
     def early(flag, default):
         for i, a in enumerate(argv):
-            if a == flag and i + 1 < len(argv): return argv[i + 1]
-            if a.startswith(flag + "="): return a[len(flag) + 1:]
+            if a == flag and i + 1 < len(argv):
+                return argv[i + 1]
+            if a.startswith(flag + "="):
+                return a[len(flag) + 1 :]
         return default
+
     kind, preset = early("--kind", "carat"), early("--preset", None)
     config_class = model_classes(kind)[1]
     presets = ("recommended", "paper", "reference")
     usual = "recommended" if hasattr(config_class, "recommended") else "paper"
-    known = preset if preset in presets and (preset == "paper" or hasattr(config_class, preset)) else None # a wrong one is refused below, with the rest of the line
+    known = (
+        preset
+        if preset in presets and (preset == "paper" or hasattr(config_class, preset))
+        else None
+    )  # a wrong one is refused below, with the rest of the line
     base, train_base = preset_of(config_class, known), preset_of(TrainConfig, known)
     Options = model_options(base)
 
@@ -285,22 +380,49 @@ def _train_command(argv):
             model: What it is.
         """
         from carat.distributed import join_ranks, leave_ranks, ranks
-        changed = {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if getattr(model, f.name) != getattr(base, f.name)}
-        how = dict(store=store, kind=kind, preset=preset, modalities=modalities, changed=changed, training=training, overwrite=overwrite, resume=resume)
-        if seeds: return _train_seeds(out, seeds, jobs, quiet, how)
-        training = how["training"] = dataclasses.replace(training, device=join_ranks(training.device))
-        try: run = _one_run(out, not quiet, **how)
+
+        changed = {
+            f.name: getattr(model, f.name)
+            for f in dataclasses.fields(model)
+            if getattr(model, f.name) != getattr(base, f.name)
+        }
+        how = dict(
+            store=store,
+            kind=kind,
+            preset=preset,
+            modalities=modalities,
+            changed=changed,
+            training=training,
+            overwrite=overwrite,
+            resume=resume,
+        )
+        if seeds:
+            return _train_seeds(out, seeds, jobs, quiet, how)
+        training = how["training"] = dataclasses.replace(
+            training, device=join_ranks(training.device)
+        )
+        try:
+            run = _one_run(out, not quiet, **how)
         except KeyboardInterrupt:
             if ranks()[0] == 0:
-                on = "go on with the same command and --resume" if (Path(out) / "checkpoint.pt").exists() else "train again with --overwrite"
-                print(f"\ncarat: stopped. What {out} holds is whole, but the run is incomplete: {on}", file=sys.stderr)
+                on = (
+                    "go on with the same command and --resume"
+                    if (Path(out) / "checkpoint.pt").exists()
+                    else "train again with --overwrite"
+                )
+                print(
+                    f"\ncarat: stopped. What {out} holds is whole, but the run is incomplete: {on}",
+                    file=sys.stderr,
+                )
             raise
         first = ranks()[0] == 0
         leave_ranks()
-        if quiet or not first: return
+        if quiet or not first:
+            return
         print(f"best epoch {run.metrics['best_epoch']} of {training.epochs}; valid:")
         _print_metrics({"this run": run.metrics["valid"], **run.metrics["trivial"]}, "this run")
         print(f"{out}: " + ", ".join(sorted(p.name for p in Path(out).iterdir())))
+
     return train
 
 
@@ -308,20 +430,33 @@ def _one_run(out, progress, store, kind, preset, modalities, changed, training, 
     from carat.distributed import ranks
     from carat.store import Store
     from carat.train import check_free, fit, make_model
+
     data = Store(store)
-    if not resume and ranks()[0] == 0: check_free(out, overwrite)
-    net = make_model(kind, data, seed=training.seed, preset=preset, modalities=modalities or None, **changed)
+    if not resume and ranks()[0] == 0:
+        check_free(out, overwrite)
+    net = make_model(
+        kind, data, seed=training.seed, preset=preset, modalities=modalities or None, **changed
+    )
     return fit(net, data, training, out=out, progress=progress, overwrite=overwrite, resume=resume)
 
 
-def _seed_run(out, seed, threads, how): # a run of its own process; what the summary needs of it
+def _seed_run(out, seed, threads, how):  # a run of its own process; what the summary needs of it
     import torch
     from carat.train import load_run
-    if threads: torch.set_num_threads(threads)
-    out, how = Path(out) / f"seed-{seed}", dict(how, training=dataclasses.replace(how["training"], seed=seed))
+
+    if threads:
+        torch.set_num_threads(threads)
+    out, how = (
+        Path(out) / f"seed-{seed}",
+        dict(how, training=dataclasses.replace(how["training"], seed=seed)),
+    )
     if how["resume"]:
-        if (out / "metrics.json").exists(): return seed, load_run(out, "cpu").metrics
-        if not (out / "checkpoint.pt").exists(): how.update(resume=False, overwrite=True) # stopped before its first checkpoint, or never begun
+        if (out / "metrics.json").exists():
+            return seed, load_run(out, "cpu").metrics
+        if not (out / "checkpoint.pt").exists():
+            how.update(
+                resume=False, overwrite=True
+            )  # stopped before its first checkpoint, or never begun
     return seed, _one_run(out, False, **how).metrics
 
 
@@ -334,35 +469,88 @@ def _train_seeds(out, seeds, jobs, quiet, how):
     from carat.core import CaratError, find_device
     from carat.store import Store
     from carat.train import _write, check_free
-    if len(set(seeds)) < len(seeds): raise CaratError(f"a seed is given twice: {' '.join(map(str, seeds))}")
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1: raise CaratError("--seeds starts a process a run, and torchrun several for one run: use one of the two")
-    if jobs is not None and jobs < 1: raise CaratError(f"jobs is {jobs}; give at least 1")
+
+    if len(set(seeds)) < len(seeds):
+        raise CaratError(f"a seed is given twice: {' '.join(map(str, seeds))}")
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise CaratError(
+            "--seeds starts a process a run, and torchrun several for one run: use one of the two"
+        )
+    if jobs is not None and jobs < 1:
+        raise CaratError(f"jobs is {jobs}; give at least 1")
     Store(how["store"])
     if not how["resume"]:
-        for seed in seeds: check_free(Path(out) / f"seed-{seed}", how["overwrite"])
+        for seed in seeds:
+            check_free(Path(out) / f"seed-{seed}", how["overwrite"])
     device = find_device(how["training"].device, say=not quiet)
     jobs = min(jobs or (5 if device.type == "cuda" else 1), len(seeds))
     threads, found = max(1, torch.get_num_threads() // jobs) if device.type == "cpu" else 0, {}
-    said = lambda seed, m: quiet or print(f"seed {seed}: best epoch {m['best_epoch']}, valid F1 {m['valid']['f1']:.4f}, {m['seconds']:.0f} s", flush=True)
+    said = lambda seed, m: (
+        quiet
+        or print(
+            f"seed {seed}: best epoch {m['best_epoch']}, valid F1 {m['valid']['f1']:.4f}, {m['seconds']:.0f} s",
+            flush=True,
+        )
+    )
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        for done in as_completed([pool.submit(_seed_run, out, seed, threads, how) for seed in seeds]):
+        for done in as_completed(
+            [pool.submit(_seed_run, out, seed, threads, how) for seed in seeds]
+        ):
             seed, metrics = done.result()
             found[seed] = metrics
             said(seed, metrics)
     keys = ("acc", "p", "r", "f1", "macro_f1", "map")
-    spread = {k: dict(mean=statistics.fmean(v), sd=statistics.stdev(v) if len(v) > 1 else 0.0) for k in keys for v in [[found[s]["valid"][k] for s in seeds]]}
-    _write(Path(out) / "seeds.json", json.dumps(dict(seeds=list(seeds), valid=spread, runs={s: dict(best_epoch=found[s]["best_epoch"], **{k: found[s]["valid"][k] for k in keys}) for s in seeds}), indent=1) + "\n")
-    if quiet: return
+    spread = {
+        k: dict(mean=statistics.fmean(v), sd=statistics.stdev(v) if len(v) > 1 else 0.0)
+        for k in keys
+        for v in [[found[s]["valid"][k] for s in seeds]]
+    }
+    _write(
+        Path(out) / "seeds.json",
+        json.dumps(
+            dict(
+                seeds=list(seeds),
+                valid=spread,
+                runs={
+                    s: dict(
+                        best_epoch=found[s]["best_epoch"], **{k: found[s]["valid"][k] for k in keys}
+                    )
+                    for s in seeds
+                },
+            ),
+            indent=1,
+        )
+        + "\n",
+    )
+    if quiet:
+        return
     print(f"valid, {len(seeds)} seeds:")
-    _print_table(("", "Acc", "P", "R", "micro-F1", "macro-F1", "mAP"), [("mean", *(f"{v['mean']:.4f}" for v in spread.values())), ("sd", *(f"{v['sd']:.4f}" for v in spread.values()))])
+    _print_table(
+        ("", "Acc", "P", "R", "micro-F1", "macro-F1", "mAP"),
+        [
+            ("mean", *(f"{v['mean']:.4f}" for v in spread.values())),
+            ("sd", *(f"{v['sd']:.4f}" for v in spread.values())),
+        ],
+    )
 
 
 def _print_metrics(by_name, main):
     "The benchmark's numbers for several predictors, then label by label for the main one."
-    _print_table(("", "Acc", "P", "R", "micro-F1", "macro-F1", "mAP"),
-                 [(name, *(f"{m[k]:.3f}" for k in ("acc", "p", "r", "f1", "macro_f1", "map"))) for name, m in by_name.items()])
+    _print_table(
+        ("", "Acc", "P", "R", "micro-F1", "macro-F1", "mAP"),
+        [
+            (name, *(f"{m[k]:.3f}" for k in ("acc", "p", "r", "f1", "macro_f1", "map")))
+            for name, m in by_name.items()
+        ],
+    )
     print(f"\n  threshold {by_name[main]['threshold']:.4f}")
-    _print_table(("label", "F1", "AP"), [(c, f"{v:.3f}", f"{by_name[main]['label_ap'][c]:.3f}") for c, v in by_name[main]["label_f1"].items()])
+    _print_table(
+        ("label", "F1", "AP"),
+        [
+            (c, f"{v:.3f}", f"{by_name[main]['label_ap'][c]:.3f}")
+            for c, v in by_name[main]["label_f1"].items()
+        ],
+    )
 
 # %% ../nbs/26_command_line.ipynb #2d2c0250
 def _evaluate(
@@ -386,11 +574,15 @@ def _evaluate(
     from carat.metrics import trivial_predictors
     from carat.store import Store
     from carat.train import _write, evaluate, load_run
+
     trained, data = load_run(run, device), Store(store)
     metrics = evaluate(trained, data, split, threshold)
     known = data["train" if "train" in data.splits else split].y
-    _print_metrics({str(run): metrics, **trivial_predictors(known, data[split].y, data.labels)}, str(run))
-    if out is not None: _write(Path(out), json.dumps(metrics, indent=1) + "\n")
+    _print_metrics(
+        {str(run): metrics, **trivial_predictors(known, data[split].y, data.labels)}, str(run)
+    )
+    if out is not None:
+        _write(Path(out), json.dumps(metrics, indent=1) + "\n")
 
 
 def _predict(
@@ -415,36 +607,54 @@ def _predict(
     """
     from carat.store import Store
     from carat.train import load_run, predict
+
     found = predict(load_run(run, device), Store(store), split, threshold)
     found.write_csv(out)
     print(f"{out}: {len(found.id)} samples, a label is chosen above {found.threshold:.4f}")
 
 # %% ../nbs/26_command_line.ipynb #c9e3d9b4
 def commands(
-    argv=(), # the command line, of which `train` reads its preset
+    argv=(),  # the command line, of which `train` reads its preset
 ) -> tyro.extras.SubcommandApp:
     "All commands. An importer of another format is one more line under `prepare`."
     app, prepare = tyro.extras.SubcommandApp(), tyro.extras.SubcommandApp()
-    for name, function in (("mosei", _mosei), ("m3ed", _m3ed), ("real", _real), ("arrays", _arrays), ("twin", _twin)): prepare.command(function, name=name)
+    for name, function in (
+        ("mosei", _mosei),
+        ("m3ed", _m3ed),
+        ("real", _real),
+        ("arrays", _arrays),
+        ("twin", _twin),
+    ):
+        prepare.command(function, name=name)
     app.command(prepare, name="prepare", help="Make a store of data in another form.")
     app.command(_check, name="check")
+
     def train(): ...
+
     train.__doc__ = "Train a model on a store; write the run folder."
-    app.command(_train_command(argv) if argv[:1] in (["train"], ("train",)) else train, name="train")
+    app.command(
+        _train_command(argv) if argv[:1] in (["train"], ("train",)) else train, name="train"
+    )
     app.command(_evaluate, name="evaluate")
     app.command(_predict, name="predict")
     return app
 
 
 def main(
-    argv=None, # the arguments; those of the process where not given
-) -> int:      # exit status: 0, 2 for a mistake of the user, 130 where stopped by Ctrl-C, 141 where nobody reads the output any more
+    argv=None,  # the arguments; those of the process where not given
+) -> int:  # exit status: 0, 2 for a mistake of the user, 130 where stopped by Ctrl-C, 141 where nobody reads the output any more
     "The command `carat`."
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        try: commands(argv).cli(prog="carat", description="Recognise several emotions at once from text, vision and audio.", args=argv or ["--help"])
-        finally: sys.stdout.flush()
-    except BrokenPipeError: # who read the output has gone, as `| head` does
+        try:
+            commands(argv).cli(
+                prog="carat",
+                description="Recognise several emotions at once from text, vision and audio.",
+                args=argv or ["--help"],
+            )
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # who read the output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:
@@ -452,13 +662,22 @@ def main(
         return 130
     except Exception as e:
         core, torch = sys.modules.get("carat.core"), sys.modules.get("torch")
-        if core is not None and isinstance(e, core.CaratError): message = str(e)
-        elif torch is not None and isinstance(e, torch.OutOfMemoryError): message = "the device's memory is full: use a smaller --batch-size or --eval-batch-size"
-        elif isinstance(e, OSError): message = str(e)
-        else: raise
-        print("carat: " + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split())), file=sys.stderr)
+        if core is not None and isinstance(e, core.CaratError):
+            message = str(e)
+        elif torch is not None and isinstance(e, torch.OutOfMemoryError):
+            message = "the device's memory is full: use a smaller --batch-size or --eval-batch-size"
+        elif isinstance(e, OSError):
+            message = str(e)
+        else:
+            raise
+        print(
+            "carat: "
+            + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split())),
+            file=sys.stderr,
+        )
         return 2
     return 0
 
 # %% ../nbs/26_command_line.ipynb #d09e4ea3
-if __name__ == "__main__" and "__file__" in globals(): sys.exit(main())
+if __name__ == "__main__" and "__file__" in globals():
+    sys.exit(main())

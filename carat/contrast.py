@@ -16,14 +16,14 @@ from .distributed import ranks, share_sum
 
 # %% ../nbs/14_contrast.ipynb #f43ccf86
 def class_ids(
-    y: torch.Tensor, # (B, C) labels, positive where > 0
-    M: int, # number of modalities
-) -> torch.Tensor: # (B, M, C) int64, from 0 to 2MC - 1
+    y: torch.Tensor,  # (B, C) labels, positive where > 0
+    M: int,  # number of modalities
+) -> torch.Tensor:  # (B, M, C) int64, from 0 to 2MC - 1
     "The class $\\tilde y = l^m_{j,k}$ of Eq. 6 for every embedding: `m * 2C + k * C + j`, polarity k = 0 positive, 1 negative."
     C = y.shape[1]
-    m = torch.arange(M, device=y.device)[:, None] * (2 * C)                              # (M, 1)
-    k = torch.where(y > 0, 0, C)[:, None]                                                # (B, 1, C)
-    return m + k + torch.arange(C, device=y.device)                                      # (B, M, C)
+    m = torch.arange(M, device=y.device)[:, None] * (2 * C)  # (M, 1)
+    k = torch.where(y > 0, 0, C)[:, None]  # (B, 1, C)
+    return m + k + torch.arange(C, device=y.device)  # (B, M, C)
 
 # %% ../nbs/14_contrast.ipynb #54a7b6e6
 def _tiles(n: int, N: int, block: int, last: int):
@@ -32,7 +32,8 @@ def _tiles(n: int, N: int, block: int, last: int):
     while i0 < last:
         i1 = min(i0 + block, n if i0 < n else N)
         yield i0, i1, i0, i1
-        for j0 in range(i1, N, 2 * block): yield i0, i1, j0, min(j0 + 2 * block, N)
+        for j0 in range(i1, N, 2 * block):
+            yield i0, i1, j0, min(j0 + 2 * block, N)
         i0 = i1
 
 
@@ -50,30 +51,45 @@ def _log_sum(S: torch.Tensor, dim: int) -> torch.Tensor:
 
 class _Pool:
     "Rows of a pool, the first `n` of them the batch's, and the tiles of their similarities, as exponents of two less `top`."
+
     def __init__(self, E, on, n, tau, block, max_norm, low=False):
         self.keep = None
-        if E.device.type == "cpu":                                                       # here rows may be counted, so absent ones are left out
+        if E.device.type == "cpu":  # here rows may be counted, so absent ones are left out
             if not on.all():
                 self.keep = on.nonzero().squeeze(1)
                 E, on, n = E[self.keep], on[self.keep], int(on[:n].sum())
             max_norm = float(E.square().sum(1).amax().sqrt()) if len(E) else 0.0
         self.E, self.on, self.n, self.scale = E, on, n, 1 / (tau * math.log(2))
         self.block = min(block or (512 if E.device.type == "cpu" else 4096), max(len(E), 1))
-        self.wide = not max_norm**2 / tau <= (600 if E.dtype == torch.float64 else 70)   # also where it is NaN
+        self.wide = not max_norm**2 / tau <= (
+            600 if E.dtype == torch.float64 else 70
+        )  # also where it is NaN
         self.off = torch.where(on, 0.0, -torch.inf).to(E.dtype)
-        low = low and max_norm**2 / tau <= 35                                            # no power below is then too small for float32
-        self.top = math.ceil(self.scale * max_norm**2) if low else 0                     # subtracted from all exponents: a whole number, exact in bfloat16
-        self.factors = E.bfloat16() if low else E                                        # what the products multiply
+        low = low and max_norm**2 / tau <= 35  # no power below is then too small for float32
+        self.top = (
+            math.ceil(self.scale * max_norm**2) if low else 0
+        )  # subtracted from all exponents: a whole number, exact in bfloat16
+        self.factors = E.bfloat16() if low else E  # what the products multiply
         self.shift = self.factors.new_full((1,), -self.top)
-        self.product = self.factors.new_empty(2 * self.block**2)                         # room for one tile of products
-        self.room = self.product if self.factors is E else E.new_empty(2 * self.block**2) # and for the same in the pool's own format
+        self.product = self.factors.new_empty(2 * self.block**2)  # room for one tile of products
+        self.room = (
+            self.product if self.factors is E else E.new_empty(2 * self.block**2)
+        )  # and for the same in the pool's own format
 
-    def __call__(self, i0, i1, j0, j1) -> torch.Tensor: # (i1 - i0, j1 - j0)
+    def __call__(self, i0, i1, j0, j1) -> torch.Tensor:  # (i1 - i0, j1 - j0)
         "Similarities of one tile, times log2(e), less `top`; minus infinity for a row with itself and, on the wide way, for absent rows."
-        P = self.product[:(i1 - i0) * (j1 - j0)].view(i1 - i0, j1 - j0)
-        torch.addmm(self.shift, self.factors[i0:i1], self.factors[j0:j1].T, beta=self.top != 0, alpha=self.scale, out=P)
-        S = P if self.room is self.product else self.room[:P.numel()].view(P.shape).copy_(P)
-        if i0 == j0: S.diagonal().fill_(-torch.inf)
+        P = self.product[: (i1 - i0) * (j1 - j0)].view(i1 - i0, j1 - j0)
+        torch.addmm(
+            self.shift,
+            self.factors[i0:i1],
+            self.factors[j0:j1].T,
+            beta=self.top != 0,
+            alpha=self.scale,
+            out=P,
+        )
+        S = P if self.room is self.product else self.room[: P.numel()].view(P.shape).copy_(P)
+        if i0 == j0:
+            S.diagonal().fill_(-torch.inf)
         return S.add_(self.off[i0:i1, None]).add_(self.off[j0:j1]) if self.wide else S
 
     def pick(self, x: torch.Tensor) -> torch.Tensor:
@@ -85,11 +101,22 @@ class _Pool:
         return x if self.keep is None else x.new_zeros(N, *x.shape[1:]).index_copy_(0, self.keep, x)
 
 # %% ../nbs/14_contrast.ipynb #4b95e67b
-_SPACE = __name__.split(".")[0] # "carat" in the package; a notebook's own operators must not take their place
+_SPACE = __name__.split(".")[
+    0
+]  # "carat" in the package; a notebook's own operators must not take their place
 
 
 @torch.library.custom_op(f"{_SPACE}::pool_lse", mutates_args=())
-def _pool_lse(E: torch.Tensor, on: torch.Tensor, n: int, tau: float, block: int, max_norm: float, shared: bool = False, low: bool = False) -> torch.Tensor:
+def _pool_lse(
+    E: torch.Tensor,
+    on: torch.Tensor,
+    n: int,
+    tau: float,
+    block: int,
+    max_norm: float,
+    shared: bool = False,
+    low: bool = False,
+) -> torch.Tensor:
     "Log of the sum of exp(E_i . E_j / tau) over all other rows j, for every row i of the pool (N, d); 0 where there is none."
     pool = _Pool(E, on, n, tau, block, max_norm, low)
     one, N = pool.on.to(E.dtype), len(pool.E)
@@ -98,99 +125,147 @@ def _pool_lse(E: torch.Tensor, on: torch.Tensor, n: int, tau: float, block: int,
         S, down, across = pool(i0, i1, j0, j1), lse[i0:i1], lse[j0:j1]
         if pool.wide:
             torch.logaddexp2(down, _log_sum(S, 1), out=down)
-            if i0 != j0: torch.logaddexp2(across, _log_sum(S, 0), out=across)
+            if i0 != j0:
+                torch.logaddexp2(across, _log_sum(S, 0), out=across)
         else:
             S.exp2_()
             down.addmv_(S, one[j0:j1])
-            if i0 != j0: across.addmv_(S.T, one[i0:i1])
-    if not pool.wide: (share_sum(lse) if shared else lse).log2_().add_(pool.top)
+            if i0 != j0:
+                across.addmv_(S.T, one[i0:i1])
+    if not pool.wide:
+        (share_sum(lse) if shared else lse).log2_().add_(pool.top)
     return pool.put(torch.where(pool.on & (lse != -torch.inf), lse.mul_(math.log(2)), 0), len(E))
 
 
 @torch.library.custom_op(f"{_SPACE}::pool_lse_backward", mutates_args=())
-def _pool_lse_backward(g: torch.Tensor, lse: torch.Tensor, E: torch.Tensor, on: torch.Tensor, n: int, tau: float, block: int, max_norm: float, shared: bool = False, low: bool = False) -> torch.Tensor:
+def _pool_lse_backward(
+    g: torch.Tensor,
+    lse: torch.Tensor,
+    E: torch.Tensor,
+    on: torch.Tensor,
+    n: int,
+    tau: float,
+    block: int,
+    max_norm: float,
+    shared: bool = False,
+    low: bool = False,
+) -> torch.Tensor:
     "Gradient of `(g * pool_lse).sum()` with respect to the first n rows of E; zero for the rest."
     pool = _Pool(E, on, n, tau, block, max_norm, low)
     E, n, N, F = pool.E, pool.n, len(pool.E), pool.factors
     lse, g = pool.pick(lse) / math.log(2), torch.where(pool.on, pool.pick(g), 0)
-    grad, weight, room = torch.zeros_like(E), g * (pool.top - lse).exp2(), torch.empty_like(pool.room)
+    grad, weight, room = (
+        torch.zeros_like(E),
+        g * (pool.top - lse).exp2(),
+        torch.empty_like(pool.room),
+    )
     for i0, i1, j0, j1 in _share(_tiles(n, N, pool.block, n), shared):
         S = pool(i0, i1, j0, j1)
-        W = room[:S.numel()].view(S.shape)                                               # d(g * lse).sum() / dS
+        W = room[: S.numel()].view(S.shape)  # d(g * lse).sum() / dS
         if pool.wide:
             torch.sub(S, lse[i0:i1, None], out=W).exp2_().mul_(g[i0:i1, None])
             W.add_(S.sub_(lse[j0:j1]).exp2_().mul_(g[j0:j1]))
         else:
             torch.add(weight[i0:i1, None], weight[j0:j1], out=W).mul_(S.exp2_())
-        if F is not E: W = pool.product[:W.numel()].view(W.shape).copy_(W)
+        if F is not E:
+            W = pool.product[: W.numel()].view(W.shape).copy_(W)
         grad[i0:i1] += W @ F[j0:j1]
         j1 = min(j1, n)
-        if i0 != j0 < j1: grad[j0:j1] += W[:, :j1 - j0].T @ F[i0:i1]
+        if i0 != j0 < j1:
+            grad[j0:j1] += W[:, : j1 - j0].T @ F[i0:i1]
     return pool.put((share_sum(grad) if shared else grad).div_(tau), len(on))
 
 
 @_pool_lse.register_fake
-def _(E, on, n, tau, block, max_norm, shared=False, low=False): return E.new_empty(len(E))
+def _(E, on, n, tau, block, max_norm, shared=False, low=False):
+    return E.new_empty(len(E))
+
 
 @_pool_lse_backward.register_fake
-def _(g, lse, E, on, n, tau, block, max_norm, shared=False, low=False): return torch.empty_like(E)
+def _(g, lse, E, on, n, tau, block, max_norm, shared=False, low=False):
+    return torch.empty_like(E)
+
 
 def _remember(ctx, inputs, output):
     E, on, *ctx.rest = inputs
     ctx.save_for_backward(output, E, on)
 
-def _backward(ctx, g): return _pool_lse_backward(g, *ctx.saved_tensors, *ctx.rest), *[None] * 7
+
+def _backward(ctx, g):
+    return _pool_lse_backward(g, *ctx.saved_tensors, *ctx.rest), *[None] * 7
+
 
 _pool_lse.register_autograd(_backward, setup_context=_remember)
 
 # %% ../nbs/14_contrast.ipynb #bd1bb818
 def supcon(
-    e: torch.Tensor, # (n, d_z) rows of the batch, with gradient
-    cls: torch.Tensor, # (n,) int64 their classes; a negative class matches nothing, not even itself
-    valid: torch.Tensor | None = None, # (n,) bool rows that exist; all where None
-    queue: torch.Tensor | None = None, # (K, d_z) rows of earlier batches; they receive no gradient
-    queue_cls: torch.Tensor | None = None, # (K,) int64 their classes
-    queue_valid: torch.Tensor | None = None, # (K,) bool; where `queue_cls` is not -1 if None
-    tau: float = 0.07, # temperature, above 0
-    reduction: str = "sum", # "sum": Eq. 7; "mean": that over the number of rows that exist (the published code)
-    block: int | None = None, # rows of a tile; by default 512 on a CPU and 4,096 elsewhere
-    shared: bool = False, # every rank of a process group holds this same pool: they share out the work
-    max_norm: float = math.inf, # a promise that no row is longer: saves time away from the CPU where its square / tau <= 70
-    low: bool = False, # factors of the tiles' products in bfloat16, where rows are short enough (see `max_norm`)
-) -> torch.Tensor: # scalar
+    e: torch.Tensor,  # (n, d_z) rows of the batch, with gradient
+    cls: torch.Tensor,  # (n,) int64 their classes; a negative class matches nothing, not even itself
+    valid: torch.Tensor | None = None,  # (n,) bool rows that exist; all where None
+    queue: torch.Tensor | None = None,  # (K, d_z) rows of earlier batches; they receive no gradient
+    queue_cls: torch.Tensor | None = None,  # (K,) int64 their classes
+    queue_valid: torch.Tensor | None = None,  # (K,) bool; where `queue_cls` is not -1 if None
+    tau: float = 0.07,  # temperature, above 0
+    reduction: str = "sum",  # "sum": Eq. 7; "mean": that over the number of rows that exist (the published code)
+    block: int | None = None,  # rows of a tile; by default 512 on a CPU and 4,096 elsewhere
+    shared: bool = False,  # every rank of a process group holds this same pool: they share out the work
+    max_norm: float = math.inf,  # a promise that no row is longer: saves time away from the CPU where its square / tau <= 70
+    low: bool = False,  # factors of the tiles' products in bfloat16, where rows are short enough (see `max_norm`)
+) -> torch.Tensor:  # scalar
     """Eq. 6 and 7: the supervised contrastive loss, every row of batch and queue an anchor, in memory linear in their number.
 
     Computes in float64 where `e` is float64 and in float32 otherwise, under autocast too; only `low` changes that.
     Raises `CaratError` for shapes that do not fit, an unknown reduction or a temperature that is not above 0.
     """
-    if not tau > 0: raise CaratError(f"supcon: the temperature must be above 0, not {tau}")
-    if reduction not in ("sum", "mean"): raise CaratError(f"supcon: reduction {reduction!r} is unknown; use 'sum' or 'mean'")
-    if queue is None: queue, queue_cls, queue_valid = e.new_empty(0, e.shape[-1]), cls[:0], None
-    if queue_cls is None: raise CaratError("supcon: a queue needs the classes of its rows: give queue_cls")
+    if not tau > 0:
+        raise CaratError(f"supcon: the temperature must be above 0, not {tau}")
+    if reduction not in ("sum", "mean"):
+        raise CaratError(f"supcon: reduction {reduction!r} is unknown; use 'sum' or 'mean'")
+    if queue is None:
+        queue, queue_cls, queue_valid = e.new_empty(0, e.shape[-1]), cls[:0], None
+    if queue_cls is None:
+        raise CaratError("supcon: a queue needs the classes of its rows: give queue_cls")
     valid = torch.ones_like(cls, dtype=torch.bool) if valid is None else valid
     queue_valid = queue_cls != -1 if queue_valid is None else queue_valid
     for what, x, c, v in (("e", e, cls, valid), ("queue", queue, queue_cls, queue_valid)):
-        if x.dim() != 2 or x.shape[1] != e.shape[-1] or c.shape != x.shape[:1] or v.shape != x.shape[:1]:
-            raise CaratError(f"supcon: {what} must be (rows, {e.shape[-1]}) with one class and one flag a row, but is {tuple(x.shape)} with "
-                             f"{tuple(c.shape)} classes and {tuple(v.shape)} flags")
+        if (
+            x.dim() != 2
+            or x.shape[1] != e.shape[-1]
+            or c.shape != x.shape[:1]
+            or v.shape != x.shape[:1]
+        ):
+            raise CaratError(
+                f"supcon: {what} must be (rows, {e.shape[-1]}) with one class and one flag a row, but is {tuple(x.shape)} with "
+                f"{tuple(c.shape)} classes and {tuple(v.shape)} flags"
+            )
     n, dtype = len(e), torch.float64 if e.dtype == torch.float64 else torch.float32
     with torch.autocast(e.device.type, enabled=False):
-        on = torch.cat([valid, queue_valid])                                             # (N,)
-        E = torch.cat([e.to(dtype), queue.detach().to(dtype)])                           # (N, d_z)
+        on = torch.cat([valid, queue_valid])  # (N,)
+        E = torch.cat([e.to(dtype), queue.detach().to(dtype)])  # (N, d_z)
         E = torch.where(on[:, None], E, 0)
-        lse = _pool_lse(E, on, n, tau, block or 0, max_norm, shared, low)                # (N,)
+        lse = _pool_lse(E, on, n, tau, block or 0, max_norm, shared, low)  # (N,)
 
         code = torch.cat([cls, queue_cls])
-        member = on & (code >= 0)                                                        # (N,) rows that can have positives
-        order = torch.where(member, code, -1).sort()                                     # one run a class
-        change = torch.cat([torch.zeros_like(order.values[:1]), (order.values[1:] != order.values[:-1]).long()])
-        group = torch.empty_like(change).scatter_(0, order.indices, change.cumsum(0))    # (N,) number of its run
+        member = on & (code >= 0)  # (N,) rows that can have positives
+        order = torch.where(member, code, -1).sort()  # one run a class
+        change = torch.cat(
+            [torch.zeros_like(order.values[:1]), (order.values[1:] != order.values[:-1]).long()]
+        )
+        group = torch.empty_like(change).scatter_(
+            0, order.indices, change.cumsum(0)
+        )  # (N,) number of its run
         one = member.to(dtype)
-        count = torch.zeros_like(one).index_add(0, group, one)                           # (N,) n_k, zeros behind the last class
-        total = torch.zeros_like(E).index_add(0, group, E * one[:, None])                # (N, d_z) S_k
-        square = torch.zeros_like(one).index_add(0, group, E.square().sum(1) * one)      # (N,) sum of |e|^2
-        pull = (total.square().sum(1) - square) / (tau * (count - 1).clamp(min=1))       # (N,) one a class
-        push = torch.where(member & (count[group] > 1), lse, 0)                          # (N,) one an anchor
+        count = torch.zeros_like(one).index_add(
+            0, group, one
+        )  # (N,) n_k, zeros behind the last class
+        total = torch.zeros_like(E).index_add(0, group, E * one[:, None])  # (N, d_z) S_k
+        square = torch.zeros_like(one).index_add(
+            0, group, E.square().sum(1) * one
+        )  # (N,) sum of |e|^2
+        pull = (total.square().sum(1) - square) / (
+            tau * (count - 1).clamp(min=1)
+        )  # (N,) one a class
+        push = torch.where(member & (count[group] > 1), lse, 0)  # (N,) one an anchor
         loss = push.sum() - torch.where(count > 1, pull, 0).sum()
         return loss if reduction == "sum" else loss / on.sum().clamp(min=1)
 
@@ -201,45 +276,61 @@ class Queue(nn.Module):
     Buffers `rows` (K, d_z), `cls` (K,) int64 and `pointer`, the slot of the next row. A class of -1 marks a slot that was never filled, -2 a random row of the
     start "random": it stands in the pool but matches nothing. Raises `CaratError` for a negative size or an unknown start.
     """
-    def __init__(self,
-        K: int, # rows it can hold, 0 or more
-        d_z: int, # width of a row
-        init: str = "empty", # "empty", or "random" as the published code: rows of normal noise, every column of unit length
+
+    def __init__(
+        self,
+        K: int,  # rows it can hold, 0 or more
+        d_z: int,  # width of a row
+        init: str = "empty",  # "empty", or "random" as the published code: rows of normal noise, every column of unit length
     ):
         super().__init__()
-        if K < 0: raise CaratError(f"a queue cannot hold {K} rows; give 0 or more")
-        if init not in ("empty", "random"): raise CaratError(f"unknown start of the queue {init!r}; use 'empty' or 'random'")
+        if K < 0:
+            raise CaratError(f"a queue cannot hold {K} rows; give 0 or more")
+        if init not in ("empty", "random"):
+            raise CaratError(f"unknown start of the queue {init!r}; use 'empty' or 'random'")
         noise = init == "random" and K > 0
-        self.register_buffer("rows", nn.functional.normalize(torch.randn(K, d_z), dim=0) if noise else torch.zeros(K, d_z))
+        self.register_buffer(
+            "rows",
+            nn.functional.normalize(torch.randn(K, d_z), dim=0) if noise else torch.zeros(K, d_z),
+        )
         self.register_buffer("cls", torch.full((K,), -2 if noise else -1))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
 
     @property
-    def valid(self) -> torch.Tensor: # (K,) bool
+    def valid(self) -> torch.Tensor:  # (K,) bool
         "Which slots hold a row."
         return self.cls != -1
 
     @torch.no_grad()
-    def enqueue(self,
-        rows: torch.Tensor, # (n, d_z); n may exceed K
-        cls: torch.Tensor, # (n,) int64 their classes
-        valid: torch.Tensor | None = None, # (n,) bool rows to store; all where None
+    def enqueue(
+        self,
+        rows: torch.Tensor,  # (n, d_z); n may exceed K
+        cls: torch.Tensor,  # (n,) int64 their classes
+        valid: torch.Tensor | None = None,  # (n,) bool rows to store; all where None
     ) -> None:
         "Store the valid rows in their order over the oldest ones, in place, without a graph and without waiting for the device."
         K, n = len(self.cls), len(cls)
         r = min(n, K)
-        if r == 0: return
+        if r == 0:
+            return
         valid = torch.ones_like(cls, dtype=torch.bool) if valid is None else valid
-        place = valid.cumsum(0)                                                          # (n,) 1, 2, ... along the valid rows
+        place = valid.cumsum(0)  # (n,) 1, 2, ... along the valid rows
         total = place[-1]
-        skip = (total - K).clamp(min=0)                                                  # the first ones, if there are more than K
-        place = torch.where(valid & (place > skip), place - 1 - skip, n)                 # (n,) 0, 1, ... along those to store
+        skip = (total - K).clamp(min=0)  # the first ones, if there are more than K
+        place = torch.where(
+            valid & (place > skip), place - 1 - skip, n
+        )  # (n,) 0, 1, ... along those to store
         i = torch.arange(n, device=cls.device)
-        source = i.new_zeros(n + 1).scatter_(0, place, i)[:r]                            # (r,) the row for the i-th slot
-        slot = (self.pointer + skip + i[:r]) % K                                         # (r,) no slot twice
-        new = i[:r] < total - skip                                                       # (r,) the others keep what they hold
-        self.rows.index_copy_(0, slot, torch.where(new[:, None], rows.detach()[source].to(self.rows.dtype), self.rows[slot]))
+        source = i.new_zeros(n + 1).scatter_(0, place, i)[:r]  # (r,) the row for the i-th slot
+        slot = (self.pointer + skip + i[:r]) % K  # (r,) no slot twice
+        new = i[:r] < total - skip  # (r,) the others keep what they hold
+        self.rows.index_copy_(
+            0,
+            slot,
+            torch.where(new[:, None], rows.detach()[source].to(self.rows.dtype), self.rows[slot]),
+        )
         self.cls.index_copy_(0, slot, torch.where(new, cls[source], self.cls[slot]))
         self.pointer.copy_((self.pointer + total) % K)
 
-    def extra_repr(self) -> str: return "K={}, d_z={}".format(*self.rows.shape)
+    def extra_repr(self) -> str:
+        return "K={}, d_z={}".format(*self.rows.shape)

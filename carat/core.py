@@ -19,25 +19,40 @@ class CaratError(ValueError):
 
 # %% ../nbs/00_start.ipynb #e1aa536a
 def find_device(
-    name: str | None = None, # a torch device such as "cuda:1"; None takes the best there is: CUDA, then MPS, then CPU
-    say: bool = True, # print one line about it
-) -> torch.device: # the device to compute on
+    name: str
+    | None = None,  # a torch device such as "cuda:1"; None takes the best there is: CUDA, then MPS, then CPU
+    say: bool = True,  # print one line about it
+) -> torch.device:  # the device to compute on
     "The device to compute on, said aloud. Raises `CaratError` if the device that was asked for is not there."
     mps = torch.backends.mps.is_available()
-    if name is None: name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
-    try: device = torch.device(name)
-    except RuntimeError: raise CaratError(f"device {name!r} is not a device that torch knows: use cpu, cuda, cuda:1, mps, ...") from None
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise CaratError(
+            f"device {name!r} is not a device that torch knows: use cpu, cuda, cuda:1, mps, ..."
+        ) from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise CaratError(f"device {name!r} is not there: torch sees {torch.cuda.device_count()} CUDA device(s); use another, or cpu")
-    if device.type == "mps" and not mps: raise CaratError("device 'mps' is not there: use cpu")
+        raise CaratError(
+            f"device {name!r} is not there: torch sees {torch.cuda.device_count()} CUDA device(s); use another, or cpu"
+        )
+    if device.type == "mps" and not mps:
+        raise CaratError("device 'mps' is not there: use cpu")
     if say:
-        about = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}" if device.type == "cpu" else ""
+        about = (
+            torch.cuda.get_device_name(device)
+            if device.type == "cuda"
+            else f"{torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
+            if device.type == "cpu"
+            else ""
+        )
         print(f"device: {device}" + (f" ({about})" if about else ""))
     return device
 
 # %% ../nbs/00_start.ipynb #eb10bfba
 def seed_all(
-    seed: int, # any whole number
+    seed: int,  # any whole number
 ):
     "Seed the random generators of Python, NumPy and torch (all devices)."
     random.seed(seed)
@@ -45,9 +60,13 @@ def seed_all(
     torch.manual_seed(seed)
 
 # %% ../nbs/00_start.ipynb #cace8fae
-def data_folder() -> Path | None: # the folder, or None where CARAT_DATA is not set
+def data_folder() -> Path | None:  # the folder, or None where CARAT_DATA is not set
     "The folder of prepared data sets that the environment variable CARAT_DATA names. Raises `CaratError` if it is not a folder."
-    if not (name := os.environ.get("CARAT_DATA", "").strip()): return None
+    if not (name := os.environ.get("CARAT_DATA", "").strip()):
+        return None
     folder = Path(name).expanduser()
-    if not folder.is_dir(): raise CaratError(f"CARAT_DATA={name} is not a folder: name one that holds prepared data sets, or unset it")
+    if not folder.is_dir():
+        raise CaratError(
+            f"CARAT_DATA={name} is not a folder: name one that holds prepared data sets, or unset it"
+        )
     return folder

@@ -30,56 +30,90 @@ from .store import StoreWriter, _clear, _some, _sync, _text
 from .synthetic import LABELS
 
 # %% ../nbs/08_import_csd.ipynb #24971511
-EPSILON = 1e-5                          # seconds: times closer than that are the same, as in the published tool
-_BLOCK = 16 << 20                       # bytes of rows that are averaged at a time, as float64
-_WHOLE = 64 << 20                       # a video's rows up to this size are read at once
+EPSILON = 1e-5  # seconds: times closer than that are the same, as in the published tool
+_BLOCK = 16 << 20  # bytes of rows that are averaged at a time, as float64
+_WHOLE = 64 << 20  # a video's rows up to this size are read at once
 
 # %% ../nbs/08_import_csd.ipynb #e3a4c916
 def _sound(intervals: np.ndarray) -> np.ndarray:
     "Which intervals (n, 2) are finite, the right way round and longer than EPSILON."
-    with np.errstate(invalid="ignore"): return np.isfinite(intervals).all(1) & (intervals[:, 1] - intervals[:, 0] > EPSILON)
+    with np.errstate(invalid="ignore"):
+        return np.isfinite(intervals).all(1) & (intervals[:, 1] - intervals[:, 0] > EPSILON)
+
 
 def _single(x) -> np.ndarray:
     "As float32; what does not fit becomes infinite, and so is noticed."
-    with np.errstate(over="ignore", invalid="ignore"): return np.asarray(x, np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(x, np.float32)
+
 
 def _kinds(x: np.ndarray) -> np.ndarray:
     "How many values are -inf, +inf and NaN."
     return np.array([(x == -np.inf).sum(), (x == np.inf).sum(), np.isnan(x).sum()], np.int64)
 
 
-def average_rows(intervals,             # (n, 2) seconds: start and end of each row, in any order
-                 features,              # (n, d) rows: an array, or an HDF5 data set that is read in blocks
-                 spans,                 # (w, 2) seconds: start and end of each word, ascending for speed
-                 block: int = _BLOCK):  # bytes of a block of rows
+def average_rows(
+    intervals,  # (n, 2) seconds: start and end of each row, in any order
+    features,  # (n, d) rows: an array, or an HDF5 data set that is read in blocks
+    spans,  # (w, 2) seconds: start and end of each word, ascending for speed
+    block: int = _BLOCK,
+):  # bytes of a block of rows
     "The mean of the rows that each span meets: means (w, d) float32, how many rows each met (w,), and how many values of these rows were -inf, +inf, NaN (3,) and left out."
-    intervals, spans, d = np.asarray(intervals, np.float64).reshape(-1, 2), np.asarray(spans, np.float64).reshape(-1, 2), features.shape[1]
-    sums, met, spoilt, bad = np.zeros((len(spans), d)), np.zeros(len(spans), np.int64), None, np.zeros(3, np.int64)
+    intervals, spans, d = (
+        np.asarray(intervals, np.float64).reshape(-1, 2),
+        np.asarray(spans, np.float64).reshape(-1, 2),
+        features.shape[1],
+    )
+    sums, met, spoilt, bad = (
+        np.zeros((len(spans), d)),
+        np.zeros(len(spans), np.int64),
+        None,
+        np.zeros(3, np.int64),
+    )
     usable, step, (s, e) = _sound(intervals), max(1, block // (8 * d)), spans.T
     for first in range(0, len(intervals) if len(spans) else 0, step):
-        rows = first + np.flatnonzero(usable[first:first + step])
+        rows = first + np.flatnonzero(usable[first : first + step])
         a, b = intervals[rows].T
         if (np.diff(a) < 0).any():
             order = np.argsort(a, kind="stable")
             rows, a, b = rows[order], a[order], b[order]
         tops = np.maximum.accumulate(b)
-        lo, hi = np.searchsorted(tops, s + EPSILON, "right"), np.searchsorted(a, e - EPSILON, "left")
+        lo, hi = (
+            np.searchsorted(tops, s + EPSILON, "right"),
+            np.searchsorted(a, e - EPSILON, "left"),
+        )
         some = np.flatnonzero(lo < hi)
-        if not len(some): continue
+        if not len(some):
+            continue
         lo, hi, start = lo[some], hi[some], lo[some].min()
-        rows, b, tops, lo, hi = rows[start:hi.max()], b[start:hi.max()], tops[start:hi.max()], lo - start, hi - start
+        rows, b, tops, lo, hi = (
+            rows[start : hi.max()],
+            b[start : hi.max()],
+            tops[start : hi.max()],
+            lo - start,
+            hi - start,
+        )
         near = rows.min()
-        x = _single(features[near:rows.max() + 1])
-        x = np.concatenate([x if len(x) == len(rows) and (np.diff(rows) == 1).all() else x[rows - near], np.zeros((1, d), np.float32)])
+        x = _single(features[near : rows.max() + 1])
+        x = np.concatenate(
+            [
+                x if len(x) == len(rows) and (np.diff(rows) == 1).all() else x[rows - near],
+                np.zeros((1, d), np.float32),
+            ]
+        )
         if (b == tops).all():
             at, n, used = np.stack([lo, hi], 1).ravel(), hi - lo, np.zeros(len(x) + 1, np.int64)
             np.add.at(used, lo, 1), np.add.at(used, hi, -1)
-            used = np.cumsum(used)[:len(x)] > 0
+            used = np.cumsum(used)[: len(x)] > 0
             total = lambda v: np.add.reduceat(v, at, axis=0, dtype=np.float64)[::2]
         else:
-            runs, used = [i + np.flatnonzero(b[i:j] > s[k] + EPSILON) for i, j, k in zip(lo, hi, some)], np.zeros(len(x), bool)
+            runs, used = (
+                [i + np.flatnonzero(b[i:j] > s[k] + EPSILON) for i, j, k in zip(lo, hi, some)],
+                np.zeros(len(x), bool),
+            )
             n = np.array([len(r) for r in runs])
-            for r in runs: used[r] = True
+            for r in runs:
+                used[r] = True
             total = lambda v: np.stack([v[r].sum(0, dtype=np.float64) for r in runs])
         good = np.isfinite(x)
         if not good.all():
@@ -96,14 +130,17 @@ def average_rows(intervals,             # (n, 2) seconds: start and end of each 
 @dataclass
 class Sequence:
     "One .csd file: where it is, what it was taken for and why; open while it is read."
-    path: Path                           # the file
-    root: str                            # the name at its root
-    width: int                           # columns of its features
-    names: dict = field(repr=False)      # what it is called: at its root, in its metadata, as a file
-    strings: bool = False                # its features are words, not numbers
-    kind: str | None = None              # "t", "v", "a", "openface", "words" or "labels"
+
+    path: Path  # the file
+    root: str  # the name at its root
+    width: int  # columns of its features
+    names: dict = field(repr=False)  # what it is called: at its root, in its metadata, as a file
+    strings: bool = False  # its features are words, not numbers
+    kind: str | None = None  # "t", "v", "a", "openface", "words" or "labels"
     data: h5py.Group | None = field(default=None, repr=False)
-    videos: dict | None = field(default=None, repr=False)  # {video: its name in the file}, known once the file was open
+    videos: dict | None = field(
+        default=None, repr=False
+    )  # {video: its name in the file}, known once the file was open
 
     def about(self) -> str:
         return f"{self.path.name} (root '{self.root}', {'words' if self.strings else f'{self.width} columns'})"
@@ -114,58 +151,89 @@ class Sequence:
         with _clear(f"cannot read {self.path}", "Copy the file again."):
             file = h5py.File(self.path, "r", locking=False)
             self.data = _children(file, self.path)["data"]
-            if self.videos is None: self.videos = {_text(v): v for v in self.data}
-        try: yield self
+            if self.videos is None:
+                self.videos = {_text(v): v for v in self.data}
+        try:
+            yield self
         finally:
             self.data = None
             file.close()
 
-    def read(self, video: str):          # a name in `videos`
+    def read(self, video: str):  # a name in `videos`
         "Intervals (n, 2) float64, and the features as the file has them; None where the file does not know the video. Raises `CaratError` for shapes that do not fit."
-        if video not in self.videos: return None
+        if video not in self.videos:
+            return None
         where = f"{self.path}: video '{video}'"
         with _clear(f"cannot read {where}", "Copy the file again."):
             parts = [self.data[f"{self.videos[video]}/{k}"] for k in ("intervals", "features")]
-            for v, k in zip(parts, ("intervals", "features")): _own(v, f"{where}: '{k}'", self.data)
+            for v, k in zip(parts, ("intervals", "features")):
+                _own(v, f"{where}: '{k}'", self.data)
             intervals, features = parts
             n = features.shape[0] if features.shape else -1
             if features.shape != (n, self.width) and not (self.strings and features.ndim == 1):
-                raise CaratError(f"{where}: features of shape {features.shape}, expected (rows, {self.width}) as in the file's first video. Copy the file again.")
-            if n > _ROWS: raise CaratError(f"{where} declares {n} rows; no video has more than {_ROWS}. Copy the file again.")
-            if self.strings and features.size * features.dtype.itemsize > _TEXT: raise CaratError(f"{where} declares more text than a video can have. Copy the file again.")
-            if not self.strings and features.dtype.kind not in "fiu": raise CaratError(f"{where}: features of type {features.dtype}, expected numbers. Copy the file again.")
+                raise CaratError(
+                    f"{where}: features of shape {features.shape}, expected (rows, {self.width}) as in the file's first video. Copy the file again."
+                )
+            if n > _ROWS:
+                raise CaratError(
+                    f"{where} declares {n} rows; no video has more than {_ROWS}. Copy the file again."
+                )
+            if self.strings and features.size * features.dtype.itemsize > _TEXT:
+                raise CaratError(
+                    f"{where} declares more text than a video can have. Copy the file again."
+                )
+            if not self.strings and features.dtype.kind not in "fiu":
+                raise CaratError(
+                    f"{where}: features of type {features.dtype}, expected numbers. Copy the file again."
+                )
             if intervals.shape != (n, 2) or intervals.dtype.kind not in "fiu":
-                raise CaratError(f"{where}: intervals of shape {intervals.shape} and type {intervals.dtype}, expected ({n}, 2) numbers for its {n} rows of features. Copy the file again.")
+                raise CaratError(
+                    f"{where}: intervals of shape {intervals.shape} and type {intervals.dtype}, expected ({n}, 2) numbers for its {n} rows of features. Copy the file again."
+                )
             times = intervals[()].astype(np.float64)
-            return times, features[()] if self.strings or features.size * features.dtype.itemsize <= _WHOLE else features
+            return times, features[
+                ()
+            ] if self.strings or features.size * features.dtype.itemsize <= _WHOLE else features
 
 # %% ../nbs/08_import_csd.ipynb #5047cde3
-_ROWS = 4_000_000                        # rows of a video: eleven hours of COVAREP
-_COLUMNS = 20_000                        # columns of a modality
-_TEXT = 64 << 20                         # bytes of the words of a video
-_SEGMENTS = 5_000                        # segments of a video
-_EXPECTED = {                            # kind: (what it is called in messages, width, what its names hold)
+_ROWS = 4_000_000  # rows of a video: eleven hours of COVAREP
+_COLUMNS = 20_000  # columns of a modality
+_TEXT = 64 << 20  # bytes of the words of a video
+_SEGMENTS = 5_000  # segments of a video
+_EXPECTED = {  # kind: (what it is called in messages, width, what its names hold)
     "t": ("word vectors (CMU_MOSEI_TimestampedWordVectors.csd)", 300, ("glove", "wordvector")),
     "v": ("FACET 4.2 (CMU_MOSEI_VisualFacet42.csd)", 35, ("facet",)),
     "openface": ("OpenFace 2 (CMU_MOSEI_VisualOpenFace2.csd)", 713, ("openface",)),
     "a": ("COVAREP (CMU_MOSEI_COVAREP.csd)", 74, ("covarep",)),
     "words": ("words (CMU_MOSEI_TimestampedWords.csd)", None, ("timestampedwords",)),
-    "labels": ("labels (CMU_MOSEI_Labels.csd)", 7, ("label",))}
+    "labels": ("labels (CMU_MOSEI_Labels.csd)", 7, ("label",)),
+}
 
 
 def _own(v, where: str, inside):
     "Refuse what is not a data set of the file itself: links to other files are not followed."
-    if not isinstance(v, h5py.Dataset): raise CaratError(f"{where} is not a data set. Copy the file again.")
-    if v.file.filename != inside.file.filename or v.external or v.is_virtual: raise CaratError(f"{where} points to another file. Use files that hold their own data.")
+    if not isinstance(v, h5py.Dataset):
+        raise CaratError(f"{where} is not a data set. Copy the file again.")
+    if v.file.filename != inside.file.filename or v.external or v.is_virtual:
+        raise CaratError(f"{where} points to another file. Use files that hold their own data.")
+
 
 def _children(file: h5py.File, path: Path) -> h5py.Group:
     "The first and only child of the root."
     roots = list(file)
-    if len(roots) != 1: raise CaratError(f"{path} has {len(roots)} groups at its root ({_some(roots) or 'none'}), and a .csd file has one. Is this the right file?")
+    if len(roots) != 1:
+        raise CaratError(
+            f"{path} has {len(roots)} groups at its root ({_some(roots) or 'none'}), and a .csd file has one. Is this the right file?"
+        )
     root = file[roots[0]]
-    if not isinstance(root, h5py.Group) or not isinstance(root.get("data"), h5py.Group): raise CaratError(f"{path}: '{roots[0]}' has no group 'data'. Is this a .csd file? Copy it again.")
-    if any(v.file.filename != file.filename for v in (root, root["data"])): raise CaratError(f"{path} points to another file. Use files that hold their own data.")
+    if not isinstance(root, h5py.Group) or not isinstance(root.get("data"), h5py.Group):
+        raise CaratError(
+            f"{path}: '{roots[0]}' has no group 'data'. Is this a .csd file? Copy it again."
+        )
+    if any(v.file.filename != file.filename for v in (root, root["data"])):
+        raise CaratError(f"{path} points to another file. Use files that hold their own data.")
     return root
+
 
 def _metadata(root: h5py.Group, path: Path, key: str) -> str:
     """A text of the metadata; "" where there is none or it cannot be read: it is a hint, no more.
@@ -174,7 +242,8 @@ def _metadata(root: h5py.Group, path: Path, key: str) -> str:
     """
     try:
         v = root[f"metadata/{key}"]
-        if h5py.check_string_dtype(v.dtype).length is not None: return _text(v[()].ravel()[0]).strip('"')
+        if h5py.check_string_dtype(v.dtype).length is not None:
+            return _text(v[()].ravel()[0]).strip('"')
         at = v.id.get_offset()
         with open(path, "rb") as f:
             f.seek(at)
@@ -185,162 +254,302 @@ def _metadata(root: h5py.Group, path: Path, key: str) -> str:
         while signature == b"GCOL" and i + 16 <= len(objects):
             number, _, held = struct.unpack_from("<HHxxxxQ", objects, i)
             if number == index:
-                said = objects[i + 16:i + 16 + min(length, held)].decode("utf-8", "replace")
-                try: return str(json.loads(said))
-                except ValueError: return said.strip('"')
-            if not number: break
+                said = objects[i + 16 : i + 16 + min(length, held)].decode("utf-8", "replace")
+                try:
+                    return str(json.loads(said))
+                except ValueError:
+                    return said.strip('"')
+            if not number:
+                break
             i += 16 + -(-held // 8) * 8
-    except Exception: pass
+    except Exception:
+        pass
     return ""
+
 
 def _glance(path: Path) -> Sequence:
     "What a .csd file says of itself, and the width of its first video."
-    with _clear(f"cannot read {path}", "It is damaged or no .csd file: copy it again, or move it out of the folder."), h5py.File(path, "r", locking=False) as f:
+    with (
+        _clear(
+            f"cannot read {path}",
+            "It is damaged or no .csd file: copy it again, or move it out of the folder.",
+        ),
+        h5py.File(path, "r", locking=False) as f,
+    ):
         root = _children(f, path)
         said = _metadata(root, path, "root name")
         name = _text(root.name.strip("/"))
         video = next(iter(root["data"]), None)
-        if video is None: raise CaratError(f"{path} holds no video. Copy the file again.")
+        if video is None:
+            raise CaratError(f"{path} holds no video. Copy the file again.")
         group = root["data"][video]
-        if not isinstance(group, h5py.Group) or "features" not in group: raise CaratError(f"{path}: video '{_text(video)}' has no 'features'. Is this a .csd file? Copy it again.")
+        if not isinstance(group, h5py.Group) or "features" not in group:
+            raise CaratError(
+                f"{path}: video '{_text(video)}' has no 'features'. Is this a .csd file? Copy it again."
+            )
         _own(group["features"], f"{path}: video '{_text(video)}': 'features'", root)
-        if "[" in video: raise CaratError(f"{path} has entries such as '{_text(video)}': it was aligned already. Use the files as published, with an entry a video.")
+        if "[" in video:
+            raise CaratError(
+                f"{path} has entries such as '{_text(video)}': it was aligned already. Use the files as published, with an entry a video."
+            )
         shape, strings = group["features"].shape, group["features"].dtype.kind == "S"
-        if len(shape) != 2 and not (strings and len(shape) == 1): raise CaratError(f"{path}: video '{_text(video)}' has features of shape {shape}, expected (rows, columns). Copy the file again.")
-        if not strings and shape[1] > _COLUMNS: raise CaratError(f"{path}: video '{_text(video)}' has features of {shape[1]} columns; at most {_COLUMNS} can be averaged in little memory. Copy the file again.")
-        return Sequence(path, name, shape[1] if len(shape) == 2 else 1, {"root": name, "metadata": said, "file": path.stem}, strings)
+        if len(shape) != 2 and not (strings and len(shape) == 1):
+            raise CaratError(
+                f"{path}: video '{_text(video)}' has features of shape {shape}, expected (rows, columns). Copy the file again."
+            )
+        if not strings and shape[1] > _COLUMNS:
+            raise CaratError(
+                f"{path}: video '{_text(video)}' has features of {shape[1]} columns; at most {_COLUMNS} can be averaged in little memory. Copy the file again."
+            )
+        return Sequence(
+            path,
+            name,
+            shape[1] if len(shape) == 2 else 1,
+            {"root": name, "metadata": said, "file": path.stem},
+            strings,
+        )
 
-def _plain(name: str) -> str: return re.sub(r"[^a-z0-9]", "", name.lower())
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
 
 def _guess(s: Sequence) -> str | None:
     "The kind of a file by its names and its width; None where it is something else. Raises `CaratError` where they contradict each other."
     names = [_plain(v) for v in s.names.values()]
-    hinted = [k for k, (_, _, parts) in _EXPECTED.items() if any(p in n for p in parts for n in names) or k == "words" and "words" in names]
-    if s.strings: return "words" if "words" in hinted else None
+    hinted = [
+        k
+        for k, (_, _, parts) in _EXPECTED.items()
+        if any(p in n for p in parts for n in names) or k == "words" and "words" in names
+    ]
+    if s.strings:
+        return "words" if "words" in hinted else None
     by_width = next((k for k, (_, d, _) in _EXPECTED.items() if d == s.width), None)
     hinted = [k for k in hinted if k != "words"]
-    if by_width in hinted or not hinted: return by_width
+    if by_width in hinted or not hinted:
+        return by_width
     said = ", ".join(f"{k} '{v}'" for k, v in s.names.items() if v)
-    raise CaratError(f"{s.path} is called {said}, which says {_EXPECTED[hinted[0]][0]} with {_EXPECTED[hinted[0]][1]} columns, and its rows have {s.width}. "
-                     "Use the published file, or say what it is with text=, vision= or audio= and the file's name.")
+    raise CaratError(
+        f"{s.path} is called {said}, which says {_EXPECTED[hinted[0]][0]} with {_EXPECTED[hinted[0]][1]} columns, and its rows have {s.width}. "
+        "Use the published file, or say what it is with text=, vision= or audio= and the file's name."
+    )
 
 
-def find_sequences(folder: str | Path,           # holds .csd files, itself or in folders below
-                   text: str | None = None,      # the file of t: a path, a file name, a root's name, or "none"; None looks for word vectors
-                   vision: str | None = None,    # the file of v; None looks for FACET 4.2, then OpenFace 2
-                   audio: str | None = None,     # the file of a; None looks for COVAREP
-                  ) -> tuple[dict[str, Sequence], list[str]]:  # {"t", "v", "a", "words", "labels"}: files, and sentences about what was decided
+def find_sequences(
+    folder: str | Path,  # holds .csd files, itself or in folders below
+    text: str
+    | None = None,  # the file of t: a path, a file name, a root's name, or "none"; None looks for word vectors
+    vision: str | None = None,  # the file of v; None looks for FACET 4.2, then OpenFace 2
+    audio: str | None = None,  # the file of a; None looks for COVAREP
+) -> tuple[
+    dict[str, Sequence], list[str]
+]:  # {"t", "v", "a", "words", "labels"}: files, and sentences about what was decided
     "Find which .csd file is which. Raises `CaratError` where one is missing, damaged, or cannot be told from another."
     folder = Path(folder)
-    if not folder.is_dir(): raise CaratError(f"there is no folder {folder}. Name the one that holds the .csd files.")
-    with _clear(f"cannot look into {folder}", "Name a folder that you may read."): paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() == ".csd" and p.is_file() and not p.name.startswith("."))
+    if not folder.is_dir():
+        raise CaratError(f"there is no folder {folder}. Name the one that holds the .csd files.")
+    with _clear(f"cannot look into {folder}", "Name a folder that you may read."):
+        paths = sorted(
+            p
+            for p in folder.rglob("*")
+            if p.suffix.lower() == ".csd" and p.is_file() and not p.name.startswith(".")
+        )
     seen = {p.resolve(): _glance(p) for p in paths}
     found, notes, asked = {}, [], {"t": text, "v": vision, "a": audio}
-    for m, name in asked.items():                                      # first what was asked for
-        if name is None or str(name) == "none": continue
+    for m, name in asked.items():  # first what was asked for
+        if name is None or str(name) == "none":
+            continue
         path = next((p for p in (folder / name, Path(name)) if p.is_file()), None)
-        if path is not None: s = seen.setdefault(path.resolve(), None) or _glance(path)
+        if path is not None:
+            s = seen.setdefault(path.resolve(), None) or _glance(path)
         else:
-            fits = [s for s in seen.values() if _plain(str(name)) in map(_plain, (s.path.name, *s.names.values()))]
-            if len(fits) != 1: raise CaratError(f"'{name}' is {'the name of several files' if fits else 'no file'} in {folder}, which holds {_some([s.about() for s in seen.values()], 9) or 'no .csd file'}. Give the path of one.")
+            fits = [
+                s
+                for s in seen.values()
+                if _plain(str(name)) in map(_plain, (s.path.name, *s.names.values()))
+            ]
+            if len(fits) != 1:
+                raise CaratError(
+                    f"'{name}' is {'the name of several files' if fits else 'no file'} in {folder}, which holds {_some([s.about() for s in seen.values()], 9) or 'no .csd file'}. Give the path of one."
+                )
             s = fits[0]
-        if s.strings: raise CaratError(f"{s.path} holds words and not numbers. Name a file of features.")
-        if any(o is s for o in found.values()): raise CaratError(f"{s.path} is asked for twice. Each modality has a file of its own.")
+        if s.strings:
+            raise CaratError(f"{s.path} holds words and not numbers. Name a file of features.")
+        if any(o is s for o in found.values()):
+            raise CaratError(f"{s.path} is asked for twice. Each modality has a file of its own.")
         found[m], seen[path.resolve() if path else s.path.resolve()] = s, s
         notes.append(f"{m}: {s.about()}, because it was asked for.")
     kinds = {}
     for s in seen.values():
-        if any(o is s for o in found.values()): continue
+        if any(o is s for o in found.values()):
+            continue
         kind = _guess(s)
         kinds.setdefault(kind, []).append(s)
-    plain = [s for s in kinds.get("t", []) if not any("withsp" in _plain(n) for n in s.names.values())]
+    plain = [
+        s for s in kinds.get("t", []) if not any("withsp" in _plain(n) for n in s.names.values())
+    ]
     if plain and len(plain) < len(kinds["t"]):
-        notes.append(f"{_some([s.about() for s in kinds['t'] if s not in plain])}: not read, because the word vectors without pauses are there too.")
+        notes.append(
+            f"{_some([s.about() for s in kinds['t'] if s not in plain])}: not read, because the word vectors without pauses are there too."
+        )
         kinds["t"] = plain
+
     def take(m, kind):
         several = kinds.get(kind, [])
-        if len(several) > 1: raise CaratError(f"{_EXPECTED[kind][0]}: {' and '.join(str(s.path) for s in several[:4])} could both be it. Move one away, or name one with text=, vision= or audio=.")
+        if len(several) > 1:
+            raise CaratError(
+                f"{_EXPECTED[kind][0]}: {' and '.join(str(s.path) for s in several[:4])} could both be it. Move one away, or name one with text=, vision= or audio=."
+            )
         for s in several:
-            found[m], why = s, [k for k, v in s.names.items() if any(p in _plain(v) for p in _EXPECTED[kind][2]) or kind == "words" and _plain(v) == "words"]
-            notes.append(f"{m}: {s.about()}, by {' and '.join(([f'its name ({_some(why)})'] if why else []) + ([] if s.strings else ['its width']))}.")
+            found[m], why = (
+                s,
+                [
+                    k
+                    for k, v in s.names.items()
+                    if any(p in _plain(v) for p in _EXPECTED[kind][2])
+                    or kind == "words"
+                    and _plain(v) == "words"
+                ],
+            )
+            notes.append(
+                f"{m}: {s.about()}, by {' and '.join(([f'its name ({_some(why)})'] if why else []) + ([] if s.strings else ['its width']))}."
+            )
         return bool(several)
+
     def need(m, kind, how=""):
-        if not take(m, kind): raise CaratError(f"{folder} holds no {_EXPECTED[kind][0]}; it holds {_some([s.about() for s in seen.values()], 9) or 'no .csd file'}. Put the file there{how}.")
+        if not take(m, kind):
+            raise CaratError(
+                f"{folder} holds no {_EXPECTED[kind][0]}; it holds {_some([s.about() for s in seen.values()], 9) or 'no .csd file'}. Put the file there{how}."
+            )
+
     need("labels", "labels")
-    if "a" not in found and audio is None: need("a", "a", ', name another with audio=, or leave sound out with audio="none"')
+    if "a" not in found and audio is None:
+        need("a", "a", ', name another with audio=, or leave sound out with audio="none"')
     if "v" not in found and vision is None:
-        if "v" not in kinds: need("v", "openface" if "openface" in kinds else "v", ', name another with vision=, or leave sight out with vision="none"')
+        if "v" not in kinds:
+            need(
+                "v",
+                "openface" if "openface" in kinds else "v",
+                ', name another with vision=, or leave sight out with vision="none"',
+            )
         else:
             take("v", "v")
-            for s in kinds.get("openface", []): notes.append(f"{s.about()}: not read, because FACET 4.2 is there too.")
+            for s in kinds.get("openface", []):
+                notes.append(f"{s.about()}: not read, because FACET 4.2 is there too.")
     take("words", "words")
     if "t" not in found and text is None and not take("t", "t"):
-        if "words" not in found: need("t", "t", ", or name another with text=")
-        notes.append("t: there are no word vectors; the words themselves are the clock, and the store has no modality t.")
-    if "t" not in found and "words" not in found: raise CaratError(f"{folder} holds no {_EXPECTED['words'][0]}, and without text= there is nothing else that knows when words were spoken. Put the file there.")
-    if not set(found) & {"t", "v", "a"}: raise CaratError("text, vision and audio are all left out. Keep at least one.")
-    for s in kinds.get(None, []): notes.append(f"{s.about()}: not read, it is none of the files that are needed.")
-    for k, s in found.items(): s.kind = k
+        if "words" not in found:
+            need("t", "t", ", or name another with text=")
+        notes.append(
+            "t: there are no word vectors; the words themselves are the clock, and the store has no modality t."
+        )
+    if "t" not in found and "words" not in found:
+        raise CaratError(
+            f"{folder} holds no {_EXPECTED['words'][0]}, and without text= there is nothing else that knows when words were spoken. Put the file there."
+        )
+    if not set(found) & {"t", "v", "a"}:
+        raise CaratError("text, vision and audio are all left out. Keep at least one.")
+    for s in kinds.get(None, []):
+        notes.append(f"{s.about()}: not read, it is none of the files that are needed.")
+    for k, s in found.items():
+        s.kind = k
     return found, notes
 
 # %% ../nbs/08_import_csd.ipynb #485a586c
 _SPLITS = ("train", "valid", "test")
-_NO_FOLDS = ('Give folds=FILE.json with {"train": [video, ...], "valid": [...], "test": [...]}, or the file cmu_mosei_std_folds.py of the CMU-MultimodalSDK, or install that SDK.')
+_NO_FOLDS = 'Give folds=FILE.json with {"train": [video, ...], "valid": [...], "test": [...]}, or the file cmu_mosei_std_folds.py of the CMU-MultimodalSDK, or install that SDK.'
+
 
 def _module_folds(path: Path) -> dict | None:
     "The lists standard_train_fold, standard_valid_fold and standard_test_fold in a Python file, without running it."
     with _clear(f"cannot read {path}", _NO_FOLDS):
         source = path.read_text(encoding="utf-8", errors="replace")
-        if "standard_train_fold" not in source: return None
+        if "standard_train_fold" not in source:
+            return None
         lists = {}
         for node in ast.parse(source).body:
             for target in node.targets if isinstance(node, ast.Assign) else ():
-                if isinstance(target, ast.Name) and (m := re.fullmatch(r"standard_(train|valid|test)_fold", target.id)): lists[m[1]] = ast.literal_eval(node.value)
+                if isinstance(target, ast.Name) and (
+                    m := re.fullmatch(r"standard_(train|valid|test)_fold", target.id)
+                ):
+                    lists[m[1]] = ast.literal_eval(node.value)
     return lists if len(lists) == 3 else None
+
 
 def _installed_folds() -> list[tuple[Path, dict]]:
     "The folds of MOSEI in an installed SDK, found as files: nothing of it is imported."
     importlib.invalidate_caches()
     found = []
     for package in ("mmsdk", "mmdatasdk"):
-        try: places = list(importlib.util.find_spec(package).submodule_search_locations or ())
-        except (ImportError, ValueError, AttributeError): continue
+        try:
+            places = list(importlib.util.find_spec(package).submodule_search_locations or ())
+        except (ImportError, ValueError, AttributeError):
+            continue
         for place in map(Path, places):
             for path in sorted(place.rglob("*.py")):
-                if "mosei" in str(path.relative_to(place)).lower() and (lists := _module_folds(path)): found.append((path, lists))
+                if "mosei" in str(path.relative_to(place)).lower() and (
+                    lists := _module_folds(path)
+                ):
+                    found.append((path, lists))
     return found
 
-def read_folds(folds: str | Path | Mapping | None = None,   # a JSON file, the SDK's cmu_mosei_std_folds.py, or a dict; None looks for an installed SDK
-              ) -> tuple[dict[str, str], str]:              # {video: split}, and where the folds are from
+
+def read_folds(
+    folds: str
+    | Path
+    | Mapping
+    | None = None,  # a JSON file, the SDK's cmu_mosei_std_folds.py, or a dict; None looks for an installed SDK
+) -> tuple[dict[str, str], str]:  # {video: split}, and where the folds are from
     "Which split each video is in. Raises `CaratError` where there are no folds, or a video is in two."
     if folds is None:
         found = _installed_folds()
-        if not found: raise CaratError(f"which video is in which split? No installed SDK was found (mmsdk). {_NO_FOLDS}")
-        if any(lists != found[0][1] for _, lists in found): raise CaratError(f"the installed SDK has different folds in {' and '.join(str(p) for p, _ in found[:3])}. Give one of them as folds=FILE.")
+        if not found:
+            raise CaratError(
+                f"which video is in which split? No installed SDK was found (mmsdk). {_NO_FOLDS}"
+            )
+        if any(lists != found[0][1] for _, lists in found):
+            raise CaratError(
+                f"the installed SDK has different folds in {' and '.join(str(p) for p, _ in found[:3])}. Give one of them as folds=FILE."
+            )
         where, lists = f"the installed SDK, {found[0][0].name}", found[0][1]
-    elif isinstance(folds, Mapping): where, lists = "a dict", folds
+    elif isinstance(folds, Mapping):
+        where, lists = "a dict", folds
     else:
         path = Path(folds)
-        if not path.is_file(): raise CaratError(f"there is no file {path} with folds. {_NO_FOLDS}")
+        if not path.is_file():
+            raise CaratError(f"there is no file {path} with folds. {_NO_FOLDS}")
         where = str(path.name)
-        if path.suffix == ".py": lists = _module_folds(path)
+        if path.suffix == ".py":
+            lists = _module_folds(path)
         else:
-            with _clear(f"cannot read the folds in {path}", _NO_FOLDS): lists = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(lists, dict): raise CaratError(f"{path} holds no folds. {_NO_FOLDS}")
+            with _clear(f"cannot read the folds in {path}", _NO_FOLDS):
+                lists = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(lists, dict):
+            raise CaratError(f"{path} holds no folds. {_NO_FOLDS}")
     names, split_of = {"val": "valid", "dev": "valid", "validation": "valid"}, {}
     for key, videos in lists.items():
         split = names.get(key, key)
-        if split not in _SPLITS: raise CaratError(f"folds from {where}: '{key}' is no split. {_NO_FOLDS}")
-        if not isinstance(videos, (list, tuple, set, np.ndarray)): raise CaratError(f"folds from {where}: '{key}' is no list of videos. {_NO_FOLDS}")
+        if split not in _SPLITS:
+            raise CaratError(f"folds from {where}: '{key}' is no split. {_NO_FOLDS}")
+        if not isinstance(videos, (list, tuple, set, np.ndarray)):
+            raise CaratError(f"folds from {where}: '{key}' is no list of videos. {_NO_FOLDS}")
         for v in videos:
-            if not isinstance(v, (str, bytes, int, np.integer)): raise CaratError(f"folds from {where}: {v!r} in '{key}' is no name of a video. {_NO_FOLDS}")
+            if not isinstance(v, (str, bytes, int, np.integer)):
+                raise CaratError(
+                    f"folds from {where}: {v!r} in '{key}' is no name of a video. {_NO_FOLDS}"
+                )
             v = _text(v)
-            if split_of.setdefault(v, split) != split: raise CaratError(f"folds from {where}: video '{v}' is in '{split_of[v]}' and in '{split}'. The splits must not share a video.")
-    if not split_of: raise CaratError(f"folds from {where} name no video. {_NO_FOLDS}")
+            if split_of.setdefault(v, split) != split:
+                raise CaratError(
+                    f"folds from {where}: video '{v}' is in '{split_of[v]}' and in '{split}'. The splits must not share a video."
+                )
+    if not split_of:
+        raise CaratError(f"folds from {where} name no video. {_NO_FOLDS}")
     return split_of, where
 
 # %% ../nbs/08_import_csd.ipynb #40756c5e
-STEPS = {"t": 50, "v": 500, "a": 500}    # rows of an unaligned utterance that are kept
+STEPS = {"t": 50, "v": 500, "a": 500}  # rows of an unaligned utterance that are kept
+
 
 def _meeting(intervals: np.ndarray, order: np.ndarray, span, most: int) -> tuple[np.ndarray, int]:
     "The first `most` of the rows `order` (ascending by start) that a span meets, and how many it meets."
@@ -348,67 +557,109 @@ def _meeting(intervals: np.ndarray, order: np.ndarray, span, most: int) -> tuple
     met = order[(a < span[1] - EPSILON) & (b > span[0] + EPSILON)]
     return met[:most], len(met)
 
+
 def _take(features, rows: np.ndarray) -> np.ndarray:
     "Rows of an array or an HDF5 data set, in any order, as float32."
-    if not len(rows): return np.zeros((0, features.shape[1]), np.float32)
+    if not len(rows):
+        return np.zeros((0, features.shape[1]), np.float32)
     near, far = int(rows.min()), int(rows.max()) + 1
-    if far - near <= 4 * len(rows) + 64: return _single(features[near:far][rows - near])
+    if far - near <= 4 * len(rows) + 64:
+        return _single(features[near:far][rows - near])
     unique, back = np.unique(rows, return_inverse=True)
     return _single(features[unique][back])
 
 
-def cut_video(found: Mapping[str, Sequence],   # open files, as `find_sequences` names them
-              video: str,                      # one of the labels' videos
-              aligned: bool = True,            # a row a word in every modality; False: each modality's own rows
-              words: int = 60,                 # aligned: words of an utterance that are kept
-              steps: Mapping[str, int] = STEPS # unaligned: rows that are kept
-             ) -> tuple[list[dict], Counter, dict]: # utterances {id, y, sentiment, start, end, text, x}; counts of what was met; examples
+def cut_video(
+    found: Mapping[str, Sequence],  # open files, as `find_sequences` names them
+    video: str,  # one of the labels' videos
+    aligned: bool = True,  # a row a word in every modality; False: each modality's own rows
+    words: int = 60,  # aligned: words of an utterance that are kept
+    steps: Mapping[str, int] = STEPS,  # unaligned: rows that are kept
+) -> tuple[
+    list[dict], Counter, dict
+]:  # utterances {id, y, sentiment, start, end, text, x}; counts of what was met; examples
     "Cut one video at the segments of its labels. Raises `CaratError` for labels out of range and rows that do not fit."
     count, examples, utterances = Counter(), {}, []
+
     def note(key, k, n=1):
         count[key] += n
         examples.setdefault(key, []).append(f"{video}[{k}]")
+
     got = {m: s.read(video) for m, s in found.items()}
     names = [m for m in ("t", "v", "a") if m in found]
     order = {}
     for m, part in got.items():
-        if part is None: continue
+        if part is None:
+            continue
         usable = np.flatnonzero(_sound(part[0]))
         order[m] = usable[np.argsort(part[0][usable, 0], kind="stable")]
-        if m != "labels": count[f"interval {m}"] += len(part[0]) - len(usable)
+        if m != "labels":
+            count[f"interval {m}"] += len(part[0]) - len(usable)
     spoken = order.get("words", np.zeros(0, int))
     if len(spoken):
-        tokens = [_text(v).strip() for v in got["words"][1].ravel()] if got["words"][1].shape[-1:] != (0,) else [""] * len(got["words"][0])
+        tokens = (
+            [_text(v).strip() for v in got["words"][1].ravel()]
+            if got["words"][1].shape[-1:] != (0,)
+            else [""] * len(got["words"][0])
+        )
         quiet = np.array([v in ("", "sp") for v in tokens])
         if "t" in order:
-            pauses = {tuple(v) for v in np.round(got["words"][0][[i for i in spoken if tokens[i] == "sp"]], 4)}
+            pauses = {
+                tuple(v)
+                for v in np.round(got["words"][0][[i for i in spoken if tokens[i] == "sp"]], 4)
+            }
             count["pauses"] += sum(tuple(v) in pauses for v in np.round(got["t"][0][order["t"]], 4))
         spoken = spoken[~quiet[spoken]]
     clock = "t" if "t" in found else "words"
-    spans, order_of_words = (got[clock][0], order["t"] if clock == "t" else spoken) if got.get(clock) is not None else (np.zeros((0, 2)), np.zeros(0, int))
+    spans, order_of_words = (
+        (got[clock][0], order["t"] if clock == "t" else spoken)
+        if got.get(clock) is not None
+        else (np.zeros((0, 2)), np.zeros(0, int))
+    )
 
     segments, labels = got["labels"][0], np.asarray(got["labels"][1], np.float64)
-    if len(segments) > _SEGMENTS: raise CaratError(f"{found['labels'].path}: video '{video}' has {len(segments)} segments, and no video has more than {_SEGMENTS}. Copy the file again.")
+    if len(segments) > _SEGMENTS:
+        raise CaratError(
+            f"{found['labels'].path}: video '{video}' has {len(segments)} segments, and no video has more than {_SEGMENTS}. Copy the file again."
+        )
     low, high = np.array([-3] + [0] * 6) - 1e-3, 3 + 1e-3
     for k, c in np.argwhere((labels < low) | (labels > high))[:1]:
-        if np.isfinite(labels[k, c]): raise CaratError(f"{found['labels'].path}: {video}[{k}], column {c} ('{('sentiment', *LABELS)[c]}') is {labels[k, c]:g}; sentiment lies in [-3, 3] and intensities in [0, 3]. "
-                                                       "The columns must be sentiment, happy, sad, anger, surprise, disgust, fear: is this the right file?")
+        if np.isfinite(labels[k, c]):
+            raise CaratError(
+                f"{found['labels'].path}: {video}[{k}], column {c} ('{('sentiment', *LABELS)[c]}') is {labels[k, c]:g}; sentiment lies in [-3, 3] and intensities in [0, 3]. "
+                "The columns must be sentiment, happy, sad, anger, surprise, disgust, fear: is this the right file?"
+            )
     kept = []
     sound = _sound(segments)
     for k, span in enumerate(segments):
-        if not sound[k]: note("segment interval", k); continue
-        if not np.isfinite(labels[k]).all(): note("segment label", k); continue
+        if not sound[k]:
+            note("segment interval", k)
+            continue
+        if not np.isfinite(labels[k]).all():
+            note("segment label", k)
+            continue
         if aligned:
             pick, n = _meeting(spans, order_of_words, span, words)
-            if not n: note("segment word", k); continue
+            if not n:
+                note("segment word", k)
+                continue
             count["cut"] += n > words
             kept.append((k, {m: pick for m in names}))
         else:
-            rows = {m: _meeting(got[m][0], order[m], span, steps[m]) if got[m] is not None else (np.zeros(0, int), 0) for m in names}
-            if not any(n for _, n in rows.values()): note("segment nothing", k); continue
-            for m, (_, n) in rows.items(): count[f"cut {m}"] += n > steps[m]
+            rows = {
+                m: _meeting(got[m][0], order[m], span, steps[m])
+                if got[m] is not None
+                else (np.zeros(0, int), 0)
+                for m in names
+            }
+            if not any(n for _, n in rows.values()):
+                note("segment nothing", k)
+                continue
+            for m, (_, n) in rows.items():
+                count[f"cut {m}"] += n > steps[m]
             kept.append((k, {m: r for m, (r, _) in rows.items()}))
-    if not kept: return utterances, count, examples
+    if not kept:
+        return utterances, count, examples
 
     means = {}
     if aligned:
@@ -417,21 +668,28 @@ def cut_video(found: Mapping[str, Sequence],   # open files, as `find_sequences`
         place = np.zeros(len(spans), int)
         place[used] = np.arange(len(used))
         for m in names:
-            if m == "t" or got[m] is None: continue
+            if m == "t" or got[m] is None:
+                continue
             means[m] = average_rows(*got[m], spans[used])
-            for v, n in zip(("-inf", "+inf", "nan"), means[m][2]): count[f"{v} {m}"] += int(n)
+            for v, n in zip(("-inf", "+inf", "nan"), means[m][2]):
+                count[f"{v} {m}"] += int(n)
     for k, rows in kept:
         x = {}
         for m in names:
-            if got[m] is None: v = None
+            if got[m] is None:
+                v = None
             elif m in means:
                 at = place[rows[m]]
                 v = means[m][0][at]
-                count[f"zero {m}"] += int((means[m][1][at] == 0).sum()) if means[m][1][at].any() else 0
-                if not means[m][1][at].any(): v = None
+                count[f"zero {m}"] += (
+                    int((means[m][1][at] == 0).sum()) if means[m][1][at].any() else 0
+                )
+                if not means[m][1][at].any():
+                    v = None
             else:
                 v = _take(got[m][1], rows[m])
-                for name, n in zip(("-inf", "+inf", "nan"), _kinds(v)): count[f"{name} {m}"] += int(n)
+                for name, n in zip(("-inf", "+inf", "nan"), _kinds(v)):
+                    count[f"{name} {m}"] += int(n)
                 v[~np.isfinite(v)] = 0
             if v is None or not len(v):
                 v = np.zeros((0, found[m].width), np.float32)
@@ -439,53 +697,86 @@ def cut_video(found: Mapping[str, Sequence],   # open files, as `find_sequences`
                 count[f"lacking {m}"] += got[m] is None
             x[m] = v
         said = _meeting(got["words"][0], spoken, segments[k], len(spoken))[0] if len(spoken) else ()
-        utterances.append(dict(id=f"{video}[{k}]", y=labels[k, 1:].astype(np.float32), sentiment=np.float32(labels[k, 0]), start=np.float32(segments[k, 0]), end=np.float32(segments[k, 1]),
-                               text=" ".join(tokens[i] for i in said), x=x))
+        utterances.append(
+            dict(
+                id=f"{video}[{k}]",
+                y=labels[k, 1:].astype(np.float32),
+                sentiment=np.float32(labels[k, 0]),
+                start=np.float32(segments[k, 0]),
+                end=np.float32(segments[k, 1]),
+                text=" ".join(tokens[i] for i in said),
+                x=x,
+            )
+        )
     return utterances, count, examples
 
 # %% ../nbs/08_import_csd.ipynb #6dc59db7
-_VERSION = 1                             # of the files in the work folder
-_VIDEOS = 8                              # videos in one of them
+_VERSION = 1  # of the files in the work folder
+_VIDEOS = 8  # videos in one of them
+
 
 class _Work:
     "The work folder beside a store: parts that are done, and the manifest of what they belong to."
+
     def __init__(self, out: Path, manifest: dict):
-        self.path, self.manifest, self.said, self._lock = out.with_name(f".{out.name}.csd-work"), manifest, "", None
+        self.path, self.manifest, self.said, self._lock = (
+            out.with_name(f".{out.name}.csd-work"),
+            manifest,
+            "",
+            None,
+        )
 
     def __enter__(self) -> "_Work":
-        with _clear(f"cannot make the work folder {self.path}", "Choose a place for the store that you may write to."):
+        with _clear(
+            f"cannot make the work folder {self.path}",
+            "Choose a place for the store that you may write to.",
+        ):
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.path / "lock", "w")
             try:
                 import fcntl
+
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as e:
                 self._lock.close()
-                raise CaratError(f"{self.path} is in use: another process is preparing the same store. Wait for it, or choose another name.") from e
-            except (ImportError, OSError): pass                        # no such locks on this system or disk
-            try: before = json.loads((self.path / "manifest.json").read_text())
-            except (OSError, ValueError): before = None
+                raise CaratError(
+                    f"{self.path} is in use: another process is preparing the same store. Wait for it, or choose another name."
+                ) from e
+            except (ImportError, OSError):
+                pass  # no such locks on this system or disk
+            try:
+                before = json.loads((self.path / "manifest.json").read_text())
+            except (OSError, ValueError):
+                before = None
             if before != self.manifest:
                 if before is not None or any(self.path.glob("part-*.npz")):
-                    other = [k for k in self.manifest if not isinstance(before, dict) or before.get(k) != self.manifest[k]]
+                    other = [
+                        k
+                        for k in self.manifest
+                        if not isinstance(before, dict) or before.get(k) != self.manifest[k]
+                    ]
                     self.said = f"what an interrupted run had left in {self.path.name} was made with other {' and '.join(other)}, so it was removed and the work began anew."
                 self._remove("part-*", "manifest.json")
                 self._put("manifest.json", lambda f: f.write(json.dumps(self.manifest).encode()))
         return self
 
     def __exit__(self, kind, error, trace):
-        if kind is not None and not any(self.path.glob("part-*.npz")): self.clear()
+        if kind is not None and not any(self.path.glob("part-*.npz")):
+            self.clear()
         self._lock.close()
 
     def _remove(self, *patterns):
         for p in patterns:
-            for f in self.path.glob(p): f.unlink(missing_ok=True)
+            for f in self.path.glob(p):
+                f.unlink(missing_ok=True)
 
     def clear(self):
         "Remove the folder."
         self._remove("part-*", "manifest.json*", "lock")
-        try: self.path.rmdir()
-        except OSError: pass                                           # somebody else's file is in it
+        try:
+            self.path.rmdir()
+        except OSError:
+            pass  # somebody else's file is in it
 
     def _put(self, name: str, write):
         part = self.path / f"{name}.part"
@@ -502,158 +793,297 @@ class _Work:
 
     def save(self, i: int, arrays: dict, meta: dict):
         "Keep one part, whole or not at all."
-        with _clear(f"cannot write into {self.path}", "What was done before is kept: make room and call again."):
-            self._put(f"part-{i:05}.npz", lambda f: np.savez(f, meta=np.frombuffer(json.dumps(meta).encode(), np.uint8), **arrays))
+        with _clear(
+            f"cannot write into {self.path}",
+            "What was done before is kept: make room and call again.",
+        ):
+            self._put(
+                f"part-{i:05}.npz",
+                lambda f: np.savez(
+                    f, meta=np.frombuffer(json.dumps(meta).encode(), np.uint8), **arrays
+                ),
+            )
 
     def load(self, i: int) -> tuple[dict, dict] | None:
         "A part; None where it is not there or damaged."
         try:
-            with np.load(self.path / f"part-{i:05}.npz", allow_pickle=False) as z: arrays = {k: z[k] for k in z.files}
+            with np.load(self.path / f"part-{i:05}.npz", allow_pickle=False) as z:
+                arrays = {k: z[k] for k in z.files}
             return arrays, json.loads(arrays.pop("meta").tobytes())
-        except Exception: return None
+        except Exception:
+            return None
 
 # %% ../nbs/08_import_csd.ipynb #e9119f22
 _OFFICIAL = {"train": 16326, "valid": 1871, "test": 4659}
 _NAMES = {"t": "text", "v": "vision", "a": "audio", "words": "the transcript"}
 
+
 def _manifest(found, aligned, words, steps, split_of, videos) -> dict:
     def stamp(s):
-        with _clear(f"cannot read {s.path}", "Copy the file again."): about = s.path.stat()
+        with _clear(f"cannot read {s.path}", "Copy the file again."):
+            about = s.path.stat()
         return [s.kind, s.path.name, about.st_size, about.st_mtime_ns]
-    return {"version": _VERSION, "sources": [stamp(s) for s in found.values()], "options": [aligned, words] if aligned else [aligned, {m: steps[m] for m in ("t", "v", "a")}],
-            "folds": sha256(json.dumps([[v, split_of[v]] for v in videos]).encode()).hexdigest()}
+
+    return {
+        "version": _VERSION,
+        "sources": [stamp(s) for s in found.values()],
+        "options": [aligned, words]
+        if aligned
+        else [aligned, {m: steps[m] for m in ("t", "v", "a")}],
+        "folds": sha256(json.dumps([[v, split_of[v]] for v in videos]).encode()).hexdigest(),
+    }
+
 
 def _part(found, videos, split_of, aligned, words, steps, bar) -> tuple[dict, dict]:
     "Cut some videos: arrays and what was met, ready to be kept."
-    utterances, splits, counts, examples = [], [], {s: Counter() for s in _SPLITS}, {s: {} for s in _SPLITS}
-    with ExitStack() as stack:                                         # opened anew for each part: HDF5 remembers all that it has seen of an open file
-        for s in found.values(): stack.enter_context(s.open())
+    utterances, splits, counts, examples = (
+        [],
+        [],
+        {s: Counter() for s in _SPLITS},
+        {s: {} for s in _SPLITS},
+    )
+    with (
+        ExitStack() as stack
+    ):  # opened anew for each part: HDF5 remembers all that it has seen of an open file
+        for s in found.values():
+            stack.enter_context(s.open())
         for video in videos:
-            with _clear(f"cannot read video '{video}' in {found['labels'].path.parent}", "Copy the files again."): mine, count, shown = cut_video(found, video, aligned, words, steps)
+            with _clear(
+                f"cannot read video '{video}' in {found['labels'].path.parent}",
+                "Copy the files again.",
+            ):
+                mine, count, shown = cut_video(found, video, aligned, words, steps)
             split = split_of[video]
             utterances += mine
             splits += [split] * len(mine)
             counts[split].update(count)
             counts[split]["videos"] += bool(mine)
-            for k, v in shown.items(): examples[split][k] = (examples[split].get(k, []) + v)[:3]
+            for k, v in shown.items():
+                examples[split][k] = (examples[split].get(k, []) + v)[:3]
             bar.update()
-    stack = lambda key, width: np.stack([u[key] for u in utterances]) if utterances else np.zeros((0, *width), np.float32)
+    stack = lambda key, width: (
+        np.stack([u[key] for u in utterances]) if utterances else np.zeros((0, *width), np.float32)
+    )
     arrays = {"y": stack("y", (6,)), **{k: stack(k, ()) for k in ("sentiment", "start", "end")}}
     for m in ("t", "v", "a"):
-        if m not in found: continue
-        arrays[f"{m}_values"] = np.concatenate([np.zeros((0, found[m].width), np.float32)] + [u["x"][m] for u in utterances])
+        if m not in found:
+            continue
+        arrays[f"{m}_values"] = np.concatenate(
+            [np.zeros((0, found[m].width), np.float32)] + [u["x"][m] for u in utterances]
+        )
         arrays[f"{m}_lengths"] = np.array([len(u["x"][m]) for u in utterances], np.int64)
-    return arrays, {"split": splits, "id": [u["id"] for u in utterances], "text": [u["text"] for u in utterances], "counts": counts, "examples": examples}
+    return arrays, {
+        "split": splits,
+        "id": [u["id"] for u in utterances],
+        "text": [u["text"] for u in utterances],
+        "counts": counts,
+        "examples": examples,
+    }
 
 # %% ../nbs/08_import_csd.ipynb #dd141ad4
 def _tell(report: Report, found, aligned, words, steps, counts, examples, lengths, ys):
     "Fill the report from the counts."
     total = sum((Counter(c) for c in counts.values()), Counter())
-    def some(key): return _some([i for e in examples.values() for i in e.get(key, [])][:3], 3)
+
+    def some(key):
+        return _some([i for e in examples.values() for i in e.get(key, [])][:3], 3)
+
     for s in _SPLITS:
-        if s not in ys: continue
+        if s not in ys:
+            continue
         about, c = report.split(s), counts[s]
         about["rows"], about["videos"] = len(ys[s]), c["videos"]
-        if dropped := {k.removeprefix("segment "): n for k, n in c.items() if k.startswith("segment ") and n}: about["dropped"] = dropped
+        if dropped := {
+            k.removeprefix("segment "): n for k, n in c.items() if k.startswith("segment ") and n
+        }:
+            about["dropped"] = dropped
         report.count_labels(s, ys[s], LABELS)
         for m, v in lengths[s].items():
             report.count_lengths(s, m, v)
             report.nonfinite(s, m, c[f"-inf {m}"], c[f"+inf {m}"], c[f"nan {m}"])
-    why = {"interval": "no segment: their times are not finite, turned round, or of no length", "label": "a label that is not finite", "word": "no word, so that nothing has a clock",
-           "nothing": "no row of any modality"}
+    why = {
+        "interval": "no segment: their times are not finite, turned round, or of no length",
+        "label": "a label that is not finite",
+        "word": "no word, so that nothing has a clock",
+        "nothing": "no row of any modality",
+    }
     for k, text in why.items():
-        if n := total[f"segment {k}"]: report.note(f"{n} utterances have {text}; they were dropped: {some(f'segment {k}')}.")
+        if n := total[f"segment {k}"]:
+            report.note(f"{n} utterances have {text}; they were dropped: {some(f'segment {k}')}.")
     for m in lengths[next(iter(lengths))] if lengths else ():
         if n := total[f"missing {m}"]:
-            report.note(f"{n} utterances lack {_NAMES[m]}, as in {some(f'missing {m}')}, and keep it as missing; {total[f'lacking {m}']} of them are of videos that {found[m].path.name} does not have, which the published processing drops"
-                        + ("; to the others it gives rows of zeros." if aligned and m != "t" else "."))
-        if n := total[f"zero {m}"]: report.note(f"{n} words met no row of {_NAMES[m]}; their rows are zero.")
+            report.note(
+                f"{n} utterances lack {_NAMES[m]}, as in {some(f'missing {m}')}, and keep it as missing; {total[f'lacking {m}']} of them are of videos that {found[m].path.name} does not have, which the published processing drops"
+                + ("; to the others it gives rows of zeros." if aligned and m != "t" else ".")
+            )
+        if n := total[f"zero {m}"]:
+            report.note(f"{n} words met no row of {_NAMES[m]}; their rows are zero.")
     cut = {m: total[f"cut {m}"] for m in STEPS if total[f"cut {m}"]}
-    if aligned and total["cut"]: report.note(f"{total['cut']} utterances are longer than {words} words; the first {words} were kept.")
-    if cut: report.note("utterances that were cut: " + ", ".join(f"{n} after {steps[m]} rows of {_NAMES[m]}" for m, n in cut.items()) + ".")
+    if aligned and total["cut"]:
+        report.note(
+            f"{total['cut']} utterances are longer than {words} words; the first {words} were kept."
+        )
+    if cut:
+        report.note(
+            "utterances that were cut: "
+            + ", ".join(f"{n} after {steps[m]} rows of {_NAMES[m]}" for m, n in cut.items())
+            + "."
+        )
     for m in ("t", "v", "a", "words"):
-        if n := total[f"interval {m}"]: report.note(f"{n} rows of {_NAMES[m]} have times that are not finite, turned round, or of no length; they were left out.")
+        if n := total[f"interval {m}"]:
+            report.note(
+                f"{n} rows of {_NAMES[m]} have times that are not finite, turned round, or of no length; they were left out."
+            )
         bad = {k: total[f"{k} {m}"] for k in ("-inf", "+inf", "nan") if total[f"{k} {m}"]}
-        if bad: report.note(f"{_NAMES[m]} has values that are not finite ({', '.join(f'{n} {k}' for k, n in bad.items())}): " + ("left out of the means; 0 where nothing was left." if aligned and m != "t" else "0 was put in their place."))
-    if n := total["pauses"]: report.note(f"{n} rows of text lie at pauses ('sp' in the transcript) and were kept.")
+        if bad:
+            report.note(
+                f"{_NAMES[m]} has values that are not finite ({', '.join(f'{n} {k}' for k, n in bad.items())}): "
+                + (
+                    "left out of the means; 0 where nothing was left."
+                    if aligned and m != "t"
+                    else "0 was put in their place."
+                )
+            )
+    if n := total["pauses"]:
+        report.note(f"{n} rows of text lie at pauses ('sp' in the transcript) and were kept.")
 
 
 def _join(work, groups, cut, found, out, dtype, overwrite, report, progress, aligned, words, steps):
     "Write the store from all parts, and the report into it."
     names = {m: found[m].width for m in ("t", "v", "a") if m in found}
-    if not isinstance(dtype, str): dtype = {m: dtype.get(m, "float32") for m in names}
+    if not isinstance(dtype, str):
+        dtype = {m: dtype.get(m, "float32") for m in names}
     kept = ("start", "end", "sentiment")
-    extras = {"video": ("str", ()), **{k: ("float32", ()) for k in kept}} | ({"text": ("str", ())} if "words" in found else {})
-    counts, examples, lengths, ys = {s: Counter() for s in _SPLITS}, {s: {} for s in _SPLITS}, {}, {}
-    with StoreWriter(out, f"MOSEI, csd {'aligned' if aligned else 'unaligned'}", LABELS, names, dtype=dtype, extras=extras, overwrite=overwrite,
-                     attrs={"source": f"CMU-MOSEI, .csd files: {', '.join(s.path.name for s in found.values())}"}) as w, \
-         tqdm(total=len(groups), desc="writing", unit=" parts", disable=not progress) as bar:
+    extras = {"video": ("str", ()), **{k: ("float32", ()) for k in kept}} | (
+        {"text": ("str", ())} if "words" in found else {}
+    )
+    counts, examples, lengths, ys = (
+        {s: Counter() for s in _SPLITS},
+        {s: {} for s in _SPLITS},
+        {},
+        {},
+    )
+    with (
+        StoreWriter(
+            out,
+            f"MOSEI, csd {'aligned' if aligned else 'unaligned'}",
+            LABELS,
+            names,
+            dtype=dtype,
+            extras=extras,
+            overwrite=overwrite,
+            attrs={
+                "source": f"CMU-MOSEI, .csd files: {', '.join(s.path.name for s in found.values())}"
+            },
+        ) as w,
+        tqdm(total=len(groups), desc="writing", unit=" parts", disable=not progress) as bar,
+    ):
         for i, group in enumerate(groups):
             part = work.load(i)
-            if part is None:                                           # lost or damaged since it was written
+            if part is None:  # lost or damaged since it was written
                 work.save(i, *cut(group, tqdm(disable=True)))
                 part = work.load(i)
-                if part is None: raise CaratError(f"cannot read what was just written into {work.path}. Is the disk sound? Choose another one.")
+                if part is None:
+                    raise CaratError(
+                        f"cannot read what was just written into {work.path}. Is the disk sound? Choose another one."
+                    )
             arrays, meta = part
             splits = np.array(meta["split"], str)
             for s in _SPLITS:
                 counts[s].update(meta["counts"][s])
-                for k, v in meta["examples"][s].items(): examples[s][k] = (examples[s].get(k, []) + v)[:3]
+                for k, v in meta["examples"][s].items():
+                    examples[s][k] = (examples[s].get(k, []) + v)[:3]
                 rows, x = np.flatnonzero(splits == s), {}
-                if not len(rows): continue
+                if not len(rows):
+                    continue
                 for m in names:
                     L = arrays[f"{m}_lengths"]
                     x[m] = arrays[f"{m}_values"][np.repeat(splits == s, L)], L[rows]
                     lengths.setdefault(s, {}).setdefault(m, []).append(L[rows])
                 ids, said = ([meta[k][r] for r in rows] for k in ("id", "text"))
-                more = {"video": [v.rsplit("[", 1)[0] for v in ids], **{k: arrays[k][rows] for k in kept}} | ({"text": said} if "words" in found else {})
+                more = {
+                    "video": [v.rsplit("[", 1)[0] for v in ids],
+                    **{k: arrays[k][rows] for k in kept},
+                } | ({"text": said} if "words" in found else {})
                 w.add_many(s, ids, arrays["y"][rows], x, more)
                 ys.setdefault(s, []).append(arrays["y"][rows])
             bar.update()
-        ys, lengths = {s: np.concatenate(v) for s, v in ys.items()}, {s: {m: np.concatenate(v) for m, v in by.items()} for s, by in lengths.items()}
+        ys, lengths = (
+            {s: np.concatenate(v) for s, v in ys.items()},
+            {s: {m: np.concatenate(v) for m, v in by.items()} for s, by in lengths.items()},
+        )
         if not ys:
             work.clear()
             lost = sum(counts.values(), Counter())
-            raise CaratError(f"no utterance of {found['labels'].path} could be used: {', '.join(f'{lost[k]} have no usable {k[8:]}' for k in lost if k.startswith('segment '))}. Are these files of one release?")
+            raise CaratError(
+                f"no utterance of {found['labels'].path} could be used: {', '.join(f'{lost[k]} have no usable {k[8:]}' for k in lost if k.startswith('segment '))}. Are these files of one release?"
+            )
         _tell(report, found, aligned, words, steps, counts, examples, lengths, ys)
         if sum(c["videos"] for c in counts.values()) > 3000:
-            report.note(f"the official split has {', '.join(f'{n} ({s})' for s, n in _OFFICIAL.items())} utterances; this store has {', '.join(f'{len(ys.get(s, ()))} ({s})' for s in _SPLITS)}.")
+            report.note(
+                f"the official split has {', '.join(f'{n} ({s})' for s, n in _OFFICIAL.items())} utterances; this store has {', '.join(f'{len(ys.get(s, ()))} ({s})' for s in _SPLITS)}."
+            )
         w.attrs["report"] = report.to_json()
 
 
-def prepare_csd(folder: str | Path,                          # holds the .csd files, itself or in folders below
-                out: str | Path,                             # the store to make
-                folds: str | Path | Mapping | None = None,   # which video is in which split: a JSON file; None takes the lists of an installed SDK
-                aligned: bool = True,                        # a row a word in every modality; False: each modality's own rows
-                words: int = 60,                             # aligned: words of an utterance that are kept
-                steps: Mapping[str, int] = STEPS,            # unaligned: rows of an utterance that are kept
-                text: str | None = None,                     # the file of t, "none" for none; None looks for word vectors
-                vision: str | None = None,                   # the file of v, "none" for none; None looks for FACET 4.2, then OpenFace 2
-                audio: str | None = None,                    # the file of a, "none" for none; None looks for COVAREP
-                dtype: str | Mapping[str, str] | None = None,# of stored features; None: float16 for t, float32 for v and a
-                overwrite: bool = False,                     # replace `out` where it exists
-                progress: bool = True,                       # show a bar
-               ) -> Path:                                    # `out`
+def prepare_csd(
+    folder: str | Path,  # holds the .csd files, itself or in folders below
+    out: str | Path,  # the store to make
+    folds: str
+    | Path
+    | Mapping
+    | None = None,  # which video is in which split: a JSON file; None takes the lists of an installed SDK
+    aligned: bool = True,  # a row a word in every modality; False: each modality's own rows
+    words: int = 60,  # aligned: words of an utterance that are kept
+    steps: Mapping[str, int] = STEPS,  # unaligned: rows of an utterance that are kept
+    text: str | None = None,  # the file of t, "none" for none; None looks for word vectors
+    vision: str
+    | None = None,  # the file of v, "none" for none; None looks for FACET 4.2, then OpenFace 2
+    audio: str | None = None,  # the file of a, "none" for none; None looks for COVAREP
+    dtype: str
+    | Mapping[str, str]
+    | None = None,  # of stored features; None: float16 for t, float32 for v and a
+    overwrite: bool = False,  # replace `out` where it exists
+    progress: bool = True,  # show a bar
+) -> Path:  # `out`
     """Turn the .csd files of MOSEI into a store, a video at a time. A call that was interrupted, even killed, goes on where it stopped.
 
     Raises CaratError where a file is missing, damaged or not what it should be, and where no folds are given.
     """
     folder, out, steps = Path(folder), Path(out), {**STEPS, **steps}
-    if out.is_dir(): raise CaratError(f"cannot write the store {out}: it is a folder. Name a file, such as {out / 'mosei.h5'}.")
-    if out.exists() and not overwrite: raise CaratError(f"cannot write the store {out}: it exists. Choose another name, remove it, or ask to overwrite it.")
-    if words < 1 or min(steps.values()) < 1: raise CaratError(f"words is {words} and steps are {steps}: keep at least one row.")
+    if out.is_dir():
+        raise CaratError(
+            f"cannot write the store {out}: it is a folder. Name a file, such as {out / 'mosei.h5'}."
+        )
+    if out.exists() and not overwrite:
+        raise CaratError(
+            f"cannot write the store {out}: it exists. Choose another name, remove it, or ask to overwrite it."
+        )
+    if words < 1 or min(steps.values()) < 1:
+        raise CaratError(f"words is {words} and steps are {steps}: keep at least one row.")
     found, notes = find_sequences(folder, text, vision, audio)
     split_of, where = read_folds(folds)
-    if dtype is None: dtype = {"t": "float16", "v": "float32", "a": "float32"}
-    report = Report(format=f".csd, {'word-aligned' if aligned else 'unaligned'}", files=[s.path for s in found.values()])
-    for sentence in notes: report.note(sentence)
-    with found["labels"].open() as labels: labelled = sorted(labels.videos)
+    if dtype is None:
+        dtype = {"t": "float16", "v": "float32", "a": "float32"}
+    report = Report(
+        format=f".csd, {'word-aligned' if aligned else 'unaligned'}",
+        files=[s.path for s in found.values()],
+    )
+    for sentence in notes:
+        report.note(sentence)
+    with found["labels"].open() as labels:
+        labelled = sorted(labels.videos)
     videos = [v for v in labelled if v in split_of]
-    if not videos: raise CaratError(f"none of the {len(labelled)} videos of {found['labels'].path} ({_some(labelled, 3)}) is in the folds from {where}. Give the folds of this data set.")
-    report.note(f"folds from {where}: {len(videos)} videos with labels; {len(labelled) - len(videos)} videos with labels are in no fold and were dropped"
-                f"{' (' + _some([v for v in labelled if v not in split_of], 3) + ')' if len(labelled) > len(videos) else ''}; {len(set(split_of) - set(labelled))} videos of the folds have no labels.")
+    if not videos:
+        raise CaratError(
+            f"none of the {len(labelled)} videos of {found['labels'].path} ({_some(labelled, 3)}) is in the folds from {where}. Give the folds of this data set."
+        )
+    report.note(
+        f"folds from {where}: {len(videos)} videos with labels; {len(labelled) - len(videos)} videos with labels are in no fold and were dropped"
+        f"{' (' + _some([v for v in labelled if v not in split_of], 3) + ')' if len(labelled) > len(videos) else ''}; {len(set(split_of) - set(labelled))} videos of the folds have no labels."
+    )
     key = lambda: _manifest(found, aligned, words, steps, split_of, videos)
-    groups = [videos[i:i + _VIDEOS] for i in range(0, len(videos), _VIDEOS)]
+    groups = [videos[i : i + _VIDEOS] for i in range(0, len(videos), _VIDEOS)]
     with _Work(out, key()) as work:
         if work.said:
             print(f"{out.name}: {work.said}")
@@ -661,12 +1091,23 @@ def prepare_csd(folder: str | Path,                          # holds the .csd fi
         cut = lambda group, bar: _part(found, group, split_of, aligned, words, steps, bar)
         ready = [(work.path / f"part-{i:05}.npz").exists() for i in range(len(groups))]
         done = sum(len(g) for g, r in zip(groups, ready) if r)
-        if done: report.note(f"{done} of {len(videos)} videos were ready from a run that had been interrupted.")
-        with tqdm(total=len(videos), initial=done, desc="cutting", unit=" videos", disable=not progress) as bar:
+        if done:
+            report.note(
+                f"{done} of {len(videos)} videos were ready from a run that had been interrupted."
+            )
+        with tqdm(
+            total=len(videos), initial=done, desc="cutting", unit=" videos", disable=not progress
+        ) as bar:
             for i, group in enumerate(groups):
-                if not ready[i]: work.save(i, *cut(group, bar))
-        if key() != work.manifest: raise CaratError(f"a file in {folder} was changed while it was read. Call again when all is copied.")
-        _join(work, groups, cut, found, out, dtype, overwrite, report, progress, aligned, words, steps)
+                if not ready[i]:
+                    work.save(i, *cut(group, bar))
+        if key() != work.manifest:
+            raise CaratError(
+                f"a file in {folder} was changed while it was read. Call again when all is copied."
+            )
+        _join(
+            work, groups, cut, found, out, dtype, overwrite, report, progress, aligned, words, steps
+        )
         work.clear()
         report.save(out)
     return out

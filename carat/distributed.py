@@ -14,21 +14,31 @@ import torch.distributed as dist
 from .core import CaratError
 
 # %% ../nbs/27_many_devices.ipynb #b7d36f65
-def ranks() -> tuple[int, int]: # (rank, world)
+def ranks() -> tuple[int, int]:  # (rank, world)
     "Number of this process and number of all, (0, 1) where there is no process group."
-    return (dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0, 1)
+    return (
+        (dist.get_rank(), dist.get_world_size())
+        if dist.is_available() and dist.is_initialized()
+        else (0, 1)
+    )
 
 
 def join_ranks(
-    device: str | None = None, # "cpu" or "cuda"; None takes CUDA where there is a device for every local process
-) -> str | None:               # the device of this process; `device` as given where torchrun did not start it
+    device: str
+    | None = None,  # "cpu" or "cuda"; None takes CUDA where there is a device for every local process
+) -> str | None:  # the device of this process; `device` as given where torchrun did not start it
     "Join the process group that `torchrun` announces in the environment. Raises `CaratError` where there are fewer devices than processes."
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1 or dist.is_initialized(): return device
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1 or dist.is_initialized():
+        return device
     local, count = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
     here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    if device is None: device = "cuda" if count >= here else "cpu"
+    if device is None:
+        device = "cuda" if count >= here else "cpu"
     if device.startswith("cuda"):
-        if count < here: raise CaratError(f"{here} processes on this machine and {count} CUDA device(s): start at most {max(count, 1)} processes, or use --device cpu")
+        if count < here:
+            raise CaratError(
+                f"{here} processes on this machine and {count} CUDA device(s): start at most {max(count, 1)} processes, or use --device cpu"
+            )
         device = f"cuda:{local}"
         torch.cuda.set_device(local)
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
@@ -37,65 +47,78 @@ def join_ranks(
 
 def leave_ranks():
     "Leave the process group, if there is one."
-    if dist.is_available() and dist.is_initialized(): dist.destroy_process_group()
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
 
 # %% ../nbs/27_many_devices.ipynb #a1a86e0f
 class _Gather(torch.autograd.Function):
     "Rows of all ranks in the order of one process; backward takes this rank's own rows, times the number of ranks."
+
     @staticmethod
     def forward(ctx, x, total):
         rank, world = ranks()
         ctx.mine, ctx.world = len(x), world
         most = -(-total // world)
-        mine = torch.cat([x, x.new_zeros(most - len(x), *x.shape[1:])]).contiguous()      # ranks differ by at most one row
+        mine = torch.cat(
+            [x, x.new_zeros(most - len(x), *x.shape[1:])]
+        ).contiguous()  # ranks differ by at most one row
         every = mine.new_empty(world, *mine.shape)
         dist.all_gather(list(every.unbind()), mine)
-        return every.transpose(0, 1).flatten(0, 1)[:total].contiguous()                  # row i of rank r is row i W + r
+        return (
+            every.transpose(0, 1).flatten(0, 1)[:total].contiguous()
+        )  # row i of rank r is row i W + r
 
     @staticmethod
     def backward(ctx, grad):
         rank, world = ranks()
-        return grad[rank::world][:ctx.mine] * world, None
+        return grad[rank::world][: ctx.mine] * world, None
 
 
 def gather_rows(
-    x: torch.Tensor, # (b, ...) rows rank, rank + world, ... of a batch
-    total: int,      # B, rows of the whole batch
-) -> torch.Tensor:   # (B, ...) on every rank; `x` itself where there is one process
+    x: torch.Tensor,  # (b, ...) rows rank, rank + world, ... of a batch
+    total: int,  # B, rows of the whole batch
+) -> torch.Tensor:  # (B, ...) on every rank; `x` itself where there is one process
     "The rows of all ranks in the order of one process, with a gradient (to be averaged over ranks by `average_gradients`)."
-    if ranks()[1] == 1: return x
-    if x.dtype == torch.bool: return _Gather.apply(x.to(torch.uint8), total).bool()
+    if ranks()[1] == 1:
+        return x
+    if x.dtype == torch.bool:
+        return _Gather.apply(x.to(torch.uint8), total).bool()
     return _Gather.apply(x, total)
 
 # %% ../nbs/27_many_devices.ipynb #c952a41a
 def agree(
-    *tensors: torch.Tensor, # of the same shape on every rank
-) -> tuple:                 # those of rank 0
+    *tensors: torch.Tensor,  # of the same shape on every rank
+) -> tuple:  # those of rank 0
     "The tensors of rank 0, on every rank."
     if ranks()[1] > 1:
-        for t in tensors: dist.broadcast(t, 0)
+        for t in tensors:
+            dist.broadcast(t, 0)
     return tensors
 
 # %% ../nbs/27_many_devices.ipynb #4be1a515
 @torch.no_grad()
 def average_gradients(
-    parameters, # an iterable of parameters, the same on every rank
+    parameters,  # an iterable of parameters, the same on every rank
 ) -> None:
     "Replace every gradient by its mean over the ranks, in one exchange. A gradient that a rank does not have counts as zero."
-    if (world := ranks()[1]) == 1: return
+    if (world := ranks()[1]) == 1:
+        return
     parameters = list(parameters)
     for p in parameters:
-        if p.grad is None: p.grad = torch.zeros_like(p)
+        if p.grad is None:
+            p.grad = torch.zeros_like(p)
     flat = torch.cat([p.grad.reshape(-1) for p in parameters])
     dist.all_reduce(flat)
     flat /= world
-    for p, part in zip(parameters, flat.split([p.numel() for p in parameters])): p.grad.copy_(part.view_as(p))
+    for p, part in zip(parameters, flat.split([p.numel() for p in parameters])):
+        p.grad.copy_(part.view_as(p))
 
 
 @torch.no_grad()
 def share_sum(
-    x: torch.Tensor, # a part of a sum
-) -> torch.Tensor:   # the sum over ranks, in place
+    x: torch.Tensor,  # a part of a sum
+) -> torch.Tensor:  # the sum over ranks, in place
     "Add up what the ranks computed in parts."
-    if ranks()[1] > 1: dist.all_reduce(x)
+    if ranks()[1] > 1:
+        dist.all_reduce(x)
     return x

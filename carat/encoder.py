@@ -15,10 +15,12 @@ from .core import CaratError
 # %% ../nbs/10_encoder.ipynb #94561748
 class _Move(torch.autograd.Function):
     "Row i of the result is row `to[i]` of x, a row each, or zero where `to[i]` is the number of rows of x; the gradient goes by `back` in the same way."
+
     @staticmethod
     def forward(ctx, x, to, back):
         ctx.save_for_backward(to, back)
-        if len(to) > len(x): x = torch.cat([x, x.new_zeros(1, *x.shape[1:])])              # some come from nowhere
+        if len(to) > len(x):
+            x = torch.cat([x, x.new_zeros(1, *x.shape[1:])])  # some come from nowhere
         return x.index_select(0, to)
 
     @staticmethod
@@ -29,20 +31,30 @@ class _Move(torch.autograd.Function):
 
 def _inverse(index, rows):
     "The way back of distinct indices into that many rows"
-    return index.new_full((rows,), len(index)).index_copy_(0, index, torch.arange(len(index), device=index.device))
+    return index.new_full((rows,), len(index)).index_copy_(
+        0, index, torch.arange(len(index), device=index.device)
+    )
 
 # %% ../nbs/10_encoder.ipynb #6a6ecaca
 def _dropout(x, p):
     "Entries are cleared with probability p, the others divided by 1 - p. On a CPU four draws share one random number."
-    if not p: return x
-    if x.device.type != "cpu" or torch.compiler.is_compiling(): return F.dropout(x, p)
+    if not p:
+        return x
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return F.dropout(x, p)
     n = x.numel()
-    r = torch.empty((n + 3) // 4, dtype=torch.int64).random_(-2**63, None).view(torch.int16)[:n].view(x.shape)
+    r = (
+        torch.empty((n + 3) // 4, dtype=torch.int64)
+        .random_(-(2**63), None)
+        .view(torch.int16)[:n]
+        .view(x.shape)
+    )
     return x * torch.ge(r, round(p * 2**16) - 2**15, out=x.new_empty(x.shape)).mul_(1 / (1 - p))
 
 # %% ../nbs/10_encoder.ipynb #f4a3ed30
 class _Softmax(torch.autograd.Function):
     "Softmax over the last axis, both ways in float32 at least, kept in the precision of x."
+
     @staticmethod
     def forward(ctx, x):
         ctx.high = torch.promote_types(x.dtype, torch.float32)
@@ -52,28 +64,39 @@ class _Softmax(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        y, = ctx.saved_tensors
-        return torch._softmax_backward_data(grad.to(ctx.high), y.to(ctx.high), -1, ctx.high).to(y.dtype)
+        (y,) = ctx.saved_tensors
+        return torch._softmax_backward_data(grad.to(ctx.high), y.to(ctx.high), -1, ctx.high).to(
+            y.dtype
+        )
 
 
 def _attend(qkv, keys, heads, dropout):
     "Multi-head attention inside padded sequences: qkv (B, T, 3d), keys (B, T) bool or None -> (B, T, d)"
     B, T, d = *qkv.shape[:2], qkv.shape[2] // 3
-    qkv = qkv.view(B, T, 3, heads, d // heads).permute(2, 0, 3, 1, 4)                      # (3, B, heads, T, d/heads)
-    if dropout and qkv.device.type == "cpu": # as scaled_dot_product_attention, with cheaper dropout
-        q, k, v = qkv.contiguous().flatten(1, 2)                                           # (B heads, T, d/heads)
-        bias = q.new_zeros(B, 1, 1, T) if keys is None else q.new_zeros(B, 1, 1, T).masked_fill_(~keys[:, None, None], -torch.inf)
+    qkv = qkv.view(B, T, 3, heads, d // heads).permute(2, 0, 3, 1, 4)  # (3, B, heads, T, d/heads)
+    if (
+        dropout and qkv.device.type == "cpu"
+    ):  # as scaled_dot_product_attention, with cheaper dropout
+        q, k, v = qkv.contiguous().flatten(1, 2)  # (B heads, T, d/heads)
+        bias = (
+            q.new_zeros(B, 1, 1, T)
+            if keys is None
+            else q.new_zeros(B, 1, 1, T).masked_fill_(~keys[:, None, None], -torch.inf)
+        )
         bias = bias.expand(B, heads, 1, T).flatten(0, 1)
-        alpha = _Softmax.apply(torch.baddbmm(bias, q, k.mT, alpha=(d // heads)**-0.5))     # (B heads, T, T)
+        alpha = _Softmax.apply(
+            torch.baddbmm(bias, q, k.mT, alpha=(d // heads) ** -0.5)
+        )  # (B heads, T, T)
         out = torch.bmm(_dropout(alpha, dropout), v).view(B, heads, T, -1)
     else:
-        keys = None if keys is None else keys[:, None, None]                               # (B, 1, 1, T)
+        keys = None if keys is None else keys[:, None, None]  # (B, 1, 1, T)
         out = F.scaled_dot_product_attention(*qkv, attn_mask=keys, dropout_p=dropout)
     return out.transpose(1, 2).reshape(B, T, d)
 
 # %% ../nbs/10_encoder.ipynb #7362b9eb
 class _Layer(nn.Module):
     "One post-norm layer: self-attention and feed-forward, each with dropout, residual and LayerNorm."
+
     def __init__(self, d, ff):
         super().__init__()
         self.qkv, self.out = nn.Linear(d, 3 * d), nn.Linear(d, d)
@@ -89,90 +112,136 @@ class _Layer(nn.Module):
 def _plan(mask, width, most):
     "Order of the packed steps (indices into B*T, shortest sample first), their places among the padded ones, and the groups of samples that attend together."
     B, T = mask.shape
-    count, order = mask.sum(1).sort()                                                      # (B,)
-    sample, step = mask[order].nonzero(as_tuple=True)                                      # (n,)
+    count, order = mask.sum(1).sort()  # (B,)
+    sample, step = mask[order].nonzero(as_tuple=True)  # (n,)
     index = order[sample] * T + step
     groups, places, rows = [], [], 0
     for multiple in sorted({-(-c // width) * width for c in count.tolist() if c}):
         t = min(multiple, T)
         for c in count[(count > multiple - width) & (count <= multiple)].split(max(most // t, 1)):
-            keys = torch.arange(t, device=mask.device) < c[:, None]                        # (b, t), left-justified
+            keys = torch.arange(t, device=mask.device) < c[:, None]  # (b, t), left-justified
             places.append(rows + keys.flatten().nonzero()[:, 0])
             groups.append(keys)
             rows += keys.numel()
-    place = torch.cat(places) if places else index                                         # (n,)
+    place = torch.cat(places) if places else index  # (n,)
     return index, step, (place, _inverse(place, rows), groups)
 
 
 def _attend_packed(qkv, plan, heads, dropout):
     "The same attention over packed steps: qkv (n, 3d) -> (n, d); only steps of one sample see each other"
     place, back, groups = plan
-    if not groups: return qkv[:, :qkv.shape[1] // 3] # a batch without a single step
+    if not groups:
+        return qkv[:, : qkv.shape[1] // 3]  # a batch without a single step
     padded = _Move.apply(qkv, back, place).split([keys.numel() for keys in groups])
-    out = [_attend(part.view(*keys.shape, -1), keys, heads, dropout).flatten(0, 1) for part, keys in zip(padded, groups)]
+    out = [
+        _attend(part.view(*keys.shape, -1), keys, heads, dropout).flatten(0, 1)
+        for part, keys in zip(padded, groups)
+    ]
     return _Move.apply(torch.cat(out), place, back)
 
 # %% ../nbs/10_encoder.ipynb #287916f3
 class Encoder(nn.Module):
     "Transformer extractor of one modality, BERT-style (post-norm); masked steps influence nothing and come out as zeros."
-    def __init__(self,
-        d_in: int, # width of the raw features
-        d: int = 256, # width of the hidden states
-        layers: int = 6, # identical layers, l_m in the paper
-        heads: int = 8, # attention heads; must divide d
-        ff: int = 256, # width of the feed-forward sub-layer
-        dropout: float = 0.3, # on the embedding, the attention weights and the output of each sub-layer
-        max_steps: int = 60, # learned positions: the longest sequence there can be
-        input_norm: bool = True, # LayerNorm on the raw features, as in the published code
+
+    def __init__(
+        self,
+        d_in: int,  # width of the raw features
+        d: int = 256,  # width of the hidden states
+        layers: int = 6,  # identical layers, l_m in the paper
+        heads: int = 8,  # attention heads; must divide d
+        ff: int = 256,  # width of the feed-forward sub-layer
+        dropout: float = 0.3,  # on the embedding, the attention weights and the output of each sub-layer
+        max_steps: int = 60,  # learned positions: the longest sequence there can be
+        input_norm: bool = True,  # LayerNorm on the raw features, as in the published code
     ):
         super().__init__()
-        if d % heads: raise CaratError(f"an encoder of width {d} cannot have {heads} heads: choose a number that divides {d}")
-        if not 0 <= dropout < 1: raise CaratError(f"a dropout of {dropout} is not a probability below 1: choose one in [0, 1)")
-        self.d_in, self.d, self.heads, self.max_steps, self.dropout = d_in, d, heads, max_steps, dropout
+        if d % heads:
+            raise CaratError(
+                f"an encoder of width {d} cannot have {heads} heads: choose a number that divides {d}"
+            )
+        if not 0 <= dropout < 1:
+            raise CaratError(
+                f"a dropout of {dropout} is not a probability below 1: choose one in [0, 1)"
+            )
+        self.d_in, self.d, self.heads, self.max_steps, self.dropout = (
+            d_in,
+            d,
+            heads,
+            max_steps,
+            dropout,
+        )
         self.norm = nn.LayerNorm(d_in, eps=1e-12) if input_norm else None
         self.embed = nn.Linear(d_in, d)
         self.position = nn.Embedding(max_steps, d)
         self.embed_norm = nn.LayerNorm(d, eps=1e-12)
         self.layers = nn.ModuleList(_Layer(d, ff) for _ in range(layers))
-        self.packed: bool | None = None # compute valid steps only; None: on the CPU, unless compiled
-        self.width = 16 # packed: samples whose lengths round up to the same multiple attend together
-        self.most = 1024 # packed: padded steps of samples that attend together, unless one sample has more
+        self.packed: bool | None = (
+            None  # compute valid steps only; None: on the CPU, unless compiled
+        )
+        self.width = (
+            16  # packed: samples whose lengths round up to the same multiple attend together
+        )
+        self.most = (
+            1024  # packed: padded steps of samples that attend together, unless one sample has more
+        )
         self.apply(self._init)
 
     @staticmethod
     def _init(module):
-        if isinstance(module, (nn.Linear, nn.Embedding)): nn.init.normal_(module.weight, std=0.02)
-        if isinstance(module, nn.Linear): nn.init.zeros_(module.bias)
+        if isinstance(module, (nn.Linear, nn.Embedding)):
+            nn.init.normal_(module.weight, std=0.02)
+        if isinstance(module, nn.Linear):
+            nn.init.zeros_(module.bias)
 
     def _embed(self, x, position, dropout):
-        if self.norm is not None: x = self.norm(x)
+        if self.norm is not None:
+            x = self.norm(x)
         return _dropout(self.embed_norm(self.embed(x) + position), dropout)
 
-    def forward(self,
-        x: torch.Tensor, # (B, T, d_in) raw features; what stands at masked steps does not matter
-        mask: torch.Tensor, # (B, T) bool, True where a step exists; holes are allowed
-    ) -> torch.Tensor: # H (B, T, d) hidden states, zero where masked
+    def forward(
+        self,
+        x: torch.Tensor,  # (B, T, d_in) raw features; what stands at masked steps does not matter
+        mask: torch.Tensor,  # (B, T) bool, True where a step exists; holes are allowed
+    ) -> torch.Tensor:  # H (B, T, d) hidden states, zero where masked
         "Hidden states of every step. Raises `CaratError` where width, mask or number of steps do not fit."
         self._check(x, mask)
         B, T = mask.shape
-        dropout = self.dropout if self.training else 0.
-        if x.device.type == "cpu" and not torch.compiler.is_compiling() if self.packed is None else self.packed: # a compiled step has fixed shapes
+        dropout = self.dropout if self.training else 0.0
+        if (
+            x.device.type == "cpu" and not torch.compiler.is_compiling()
+            if self.packed is None
+            else self.packed
+        ):  # a compiled step has fixed shapes
             index, step, plan = _plan(mask, self.width, self.most)
             back = _inverse(index, B * T)
-            h = self._embed(_Move.apply(x.flatten(0, 1), index, back), self.position(step), dropout) # (n, d)
-            for layer in self.layers: h = layer(h, lambda qkv: _attend_packed(qkv, plan, self.heads, dropout), dropout)
+            h = self._embed(
+                _Move.apply(x.flatten(0, 1), index, back), self.position(step), dropout
+            )  # (n, d)
+            for layer in self.layers:
+                h = layer(h, lambda qkv: _attend_packed(qkv, plan, self.heads, dropout), dropout)
             return _Move.apply(h, back, index).view(B, T, -1)
-        keys = mask | ~mask.any(1, keepdim=True) # a sample without steps attends to its zeros: no division 0/0
-        h = self._embed(x.masked_fill(~mask[..., None], 0), self.position.weight[:T], dropout)      # (B, T, d)
-        for layer in self.layers: h = layer(h, lambda qkv: _attend(qkv, keys, self.heads, dropout), dropout)
+        keys = mask | ~mask.any(
+            1, keepdim=True
+        )  # a sample without steps attends to its zeros: no division 0/0
+        h = self._embed(
+            x.masked_fill(~mask[..., None], 0), self.position.weight[:T], dropout
+        )  # (B, T, d)
+        for layer in self.layers:
+            h = layer(h, lambda qkv: _attend(qkv, keys, self.heads, dropout), dropout)
         return h.masked_fill(~mask[..., None], 0)
 
     def _check(self, x, mask):
         if x.ndim != 3 or x.shape[-1] != self.d_in:
-            raise CaratError(f"the encoder expects features (B, T, {self.d_in}), but was given {tuple(x.shape)}; "
-                             f"build it with d_in={x.shape[-1]} or give it the features it was built for")
+            raise CaratError(
+                f"the encoder expects features (B, T, {self.d_in}), but was given {tuple(x.shape)}; "
+                f"build it with d_in={x.shape[-1]} or give it the features it was built for"
+            )
         if mask.shape != x.shape[:2]:
-            raise CaratError(f"the mask {tuple(mask.shape)} does not fit the features {tuple(x.shape)}: it needs one entry a step")
+            raise CaratError(
+                f"the mask {tuple(mask.shape)} does not fit the features {tuple(x.shape)}: it needs one entry a step"
+            )
         if x.shape[1] > self.max_steps:
-            raise CaratError(f"a sequence of {x.shape[1]} steps is longer than the {self.max_steps} positions of the encoder; "
-                             f"build it with max_steps={x.shape[1]} or cut the sequences")
+            raise CaratError(
+                f"a sequence of {x.shape[1]} steps is longer than the {self.max_steps} positions of the encoder; "
+                f"build it with max_steps={x.shape[1]} or cut the sequences"
+            )

@@ -23,89 +23,130 @@ import numpy as np
 from .core import CaratError
 
 # %% ../nbs/06_import.ipynb #54dbe3e5
-_LONG = 1024            # bytes: longer strings stay in the file
-_LINE = 1 << 28         # bytes of the longest line of a pickle of protocol 0
-_COST = 100             # bytes of memory that one instruction is counted for
-_CHUNK = 1 << 20        # bytes that are decoded at a time
-_WHOLE = 256 << 20      # bytes of the largest array that is read whole because its rows do not lie one after the other
+_LONG = 1024  # bytes: longer strings stay in the file
+_LINE = 1 << 28  # bytes of the longest line of a pickle of protocol 0
+_COST = 100  # bytes of memory that one instruction is counted for
+_CHUNK = 1 << 20  # bytes that are decoded at a time
+_WHOLE = (
+    256 << 20
+)  # bytes of the largest array that is read whole because its rows do not lie one after the other
 
 # %% ../nbs/06_import.ipynb #5258c0c8
-def _size(n: float) -> str: return f"{n / 1e9:.1f} GB" if n >= 1e9 else f"{n / 1e6:.1f} MB" if n >= 1e6 else f"{n / 1e3:.1f} kB" if n >= 1e3 else f"{n} byte" + "s" * (n != 1)
+def _size(n: float) -> str:
+    return (
+        f"{n / 1e9:.1f} GB"
+        if n >= 1e9
+        else f"{n / 1e6:.1f} MB"
+        if n >= 1e6
+        else f"{n / 1e3:.1f} kB"
+        if n >= 1e3
+        else f"{n} byte" + "s" * (n != 1)
+    )
 
 
 class _File:
     "A file that is opened again and again, and should stay what it was."
+
     def __init__(self, path: Path):
         self.path = path
         self.stamp = self._stamp(os.stat(path))
 
     @staticmethod
-    def _stamp(s): return s.st_size, s.st_mtime_ns, s.st_ino
+    def _stamp(s):
+        return s.st_size, s.st_mtime_ns, s.st_ino
 
     @property
-    def size(self) -> int: return self.stamp[0]
+    def size(self) -> int:
+        return self.stamp[0]
 
     def open(self, at: int = 0):
-        try: f = open(self.path, "rb")
-        except OSError as e: raise CaratError(f"cannot read {self.path}: {e.strerror}.") from None
+        try:
+            f = open(self.path, "rb")
+        except OSError as e:
+            raise CaratError(f"cannot read {self.path}: {e.strerror}.") from None
         if self._stamp(os.fstat(f.fileno())) != self.stamp:
             f.close()
-            raise CaratError(f"{self.path} changed while it was read. Start again when nobody writes to it.")
+            raise CaratError(
+                f"{self.path} changed while it was read. Start again when nobody writes to it."
+            )
         f.seek(at)
         return f
 
-    def fail(self, at: int, why: str): raise CaratError(f"{self.path}, byte {at}: {why}")
+    def fail(self, at: int, why: str):
+        raise CaratError(f"{self.path}, byte {at}: {why}")
 
 
 class _Span:
     "A long string that is left in the file. kind: bytes, bytearray, text (UTF-8), old (str of Python 2) or latin1 (bytes that were stored as UTF-8 text)."
+
     __slots__ = ("file", "at", "length", "kind")
 
-    def __init__(self, file: _File, at: int, length: int, kind: str): self.file, self.at, self.length, self.kind = file, at, length, kind
+    def __init__(self, file: _File, at: int, length: int, kind: str):
+        self.file, self.at, self.length, self.kind = file, at, length, kind
 
     def read(self):
         "The value itself."
-        with self.file.open(self.at) as f: v = f.read(self.length)
-        try: return _value(v, self.kind)
-        except UnicodeError: self.file.fail(self.at, "text that is not UTF-8. The file is damaged: get it again.")
+        with self.file.open(self.at) as f:
+            v = f.read(self.length)
+        try:
+            return _value(v, self.kind)
+        except UnicodeError:
+            self.file.fail(self.at, "text that is not UTF-8. The file is damaged: get it again.")
 
 
 def _value(v: bytes, kind: str):
-    if kind == "text": return v.decode("utf-8", "surrogatepass")
-    if kind == "latin1": return v.decode("utf-8").encode("latin-1")
+    if kind == "text":
+        return v.decode("utf-8", "surrogatepass")
+    if kind == "latin1":
+        return v.decode("utf-8").encode("latin-1")
     if kind == "old":
-        try: return v.decode("utf-8")                          # Python 2 had one type for text and bytes
-        except UnicodeDecodeError: return v
+        try:
+            return v.decode("utf-8")  # Python 2 had one type for text and bytes
+        except UnicodeDecodeError:
+            return v
     return bytearray(v) if kind == "bytearray" else v
 
 
 class _Tape:
     "The bytes of a program from front to back."
+
     def __init__(self, file: _File, start: int = 0, end: int | None = None):
         self.file, self.at, self.end, self.taken = file, start, file.size if end is None else end, 0
         self._f = file.open(start)
 
-    def __enter__(self): return self
+    def __enter__(self):
+        return self
 
-    def __exit__(self, *_): self._f.close()
+    def __exit__(self, *_):
+        self._f.close()
 
     def need(self, n: int):
         if n > self.end - self.at:
-            self.file.fail(self.at, f"the file ends before the {_size(n)} that should follow: {_size(self.end - self.at)} are left. It was truncated or damaged: get it again.")
+            self.file.fail(
+                self.at,
+                f"the file ends before the {_size(n)} that should follow: {_size(self.end - self.at)} are left. It was truncated or damaged: get it again.",
+            )
 
     def take(self, n: int) -> bytes:
-        if n > self.end - self.at: self.need(n)
+        if n > self.end - self.at:
+            self.need(n)
         v = self._f.read(n)
-        if len(v) < n: self.file.fail(self.at, "the file ends too early. It was truncated: get it again.")
+        if len(v) < n:
+            self.file.fail(self.at, "the file ends too early. It was truncated: get it again.")
         self.at += n
         self.taken += n
         return v
 
-    def number(self, n: int) -> int: return int.from_bytes(self.take(n), "little")
+    def number(self, n: int) -> int:
+        return int.from_bytes(self.take(n), "little")
 
     def line(self, most: int = _LINE) -> bytes:
         v = self._f.readline(min(most, self.end - self.at))
-        if not v.endswith(b"\n"): self.file.fail(self.at, "a line does not end where it should. The file was truncated or damaged: get it again.")
+        if not v.endswith(b"\n"):
+            self.file.fail(
+                self.at,
+                "a line does not end where it should. The file was truncated or damaged: get it again.",
+            )
         self.at += len(v)
         self.taken += len(v)
         return v[:-1]
@@ -117,7 +158,8 @@ class _Tape:
 
     def string(self, n: int, kind: str):
         "A string of n bytes: itself where it is short, else its place."
-        if n <= _LONG: return _value(self.take(n), kind)
+        if n <= _LONG:
+            return _value(self.take(n), kind)
         span = _Span(self.file, self.at, n, kind)
         self.skip(n)
         return span
@@ -128,31 +170,43 @@ def _stream(content, sizes: Iterable[int], whole: int) -> Iterator[bytearray]:
     if not isinstance(content, _Span):
         view, at = memoryview(content.encode("utf-8") if isinstance(content, str) else content), 0
         for n in sizes:
-            yield bytearray(view[at:at + n])
+            yield bytearray(view[at : at + n])
             at += n
         return
     with content.file.open(content.at) as f:
-        short = lambda: content.file.fail(content.at, f"the content of an array is not the {_size(whole)} that its shape needs. The file is damaged: get it again.")
+        short = lambda: content.file.fail(
+            content.at,
+            f"the content of an array is not the {_size(whole)} that its shape needs. The file is damaged: get it again.",
+        )
         if content.kind != "latin1":
             for n in sizes:
                 piece = bytearray(n)
-                if f.readinto(piece) < n: short()
+                if f.readinto(piece) < n:
+                    short()
                 yield piece
             return
         left, held, decoder = content.length, bytearray(), codecs.getincrementaldecoder("utf-8")()
         for n in sizes:
             while len(held) < n and left:
                 part = f.read(min(_CHUNK, left))
-                if not part: short()
+                if not part:
+                    short()
                 left -= len(part)
-                try: held += decoder.decode(part, final=not left).encode("latin-1")
-                except UnicodeError: content.file.fail(content.at, "the content of an array is no text of Latin-1. The file is damaged: get it again.")
-            if len(held) < n: short()
+                try:
+                    held += decoder.decode(part, final=not left).encode("latin-1")
+                except UnicodeError:
+                    content.file.fail(
+                        content.at,
+                        "the content of an array is no text of Latin-1. The file is damaged: get it again.",
+                    )
+            if len(held) < n:
+                short()
             piece = held[:n]
             del held[:n]
             yield piece
             whole -= n
-        if not whole and (left or held): short()
+        if not whole and (left or held):
+            short()
 
 
 class PickledArray:
@@ -161,43 +215,86 @@ class PickledArray:
     `shape`, `dtype` and `ndim` are those of the array; `np.asarray` reads it whole. Raises ValueError for a shape that does not fit the content, and CaratError where reading
     finds that they do not fit after all, or that the file has changed.
     """
-    def __init__(self,
-                 content,                   # bytes, or their place in the file
-                 shape: Sequence[int],      # as the file says
-                 dtype: np.dtype,           # likewise
-                 order: str = "C",          # "C", or "F": column by column
-                 strides: Sequence[int] | None = None):  # of a tensor whose rows do not lie one after the other, in items
+
+    def __init__(
+        self,
+        content,  # bytes, or their place in the file
+        shape: Sequence[int],  # as the file says
+        dtype: np.dtype,  # likewise
+        order: str = "C",  # "C", or "F": column by column
+        strides: Sequence[int] | None = None,
+    ):  # of a tensor whose rows do not lie one after the other, in items
         shape = tuple(shape)
-        if len(shape) > 32 or not all(type(n) is int and n >= 0 for n in shape) or math.prod(max(n, 1) for n in shape) * max(1, dtype.itemsize) >= 1 << 60:
+        if (
+            len(shape) > 32
+            or not all(type(n) is int and n >= 0 for n in shape)
+            or math.prod(max(n, 1) for n in shape) * max(1, dtype.itemsize) >= 1 << 60
+        ):
             raise ValueError(f"an array cannot have the shape {str(shape)[:100]}")
-        if dtype.itemsize == 0: raise ValueError("an array of items without a size")
-        if order not in ("C", "F"): raise ValueError("an array is ordered neither by rows nor by columns")
-        self.shape, self.dtype, self._stored, self._order, self._content, self._strides = shape, dtype.newbyteorder("="), dtype, order, content, strides
+        if dtype.itemsize == 0:
+            raise ValueError("an array of items without a size")
+        if order not in ("C", "F"):
+            raise ValueError("an array is ordered neither by rows nor by columns")
+        self.shape, self.dtype, self._stored, self._order, self._content, self._strides = (
+            shape,
+            dtype.newbyteorder("="),
+            dtype,
+            order,
+            content,
+            strides,
+        )
         last = self.nbytes if strides is None else self._last() * dtype.itemsize
         least, most = (last, last) if strides is None else (last, math.inf)
-        if isinstance(content, _Span): fits = content.length >= least and (content.length <= most * (2 if content.kind == "latin1" else 1))
-        else: fits = least <= len(content.encode("utf-8") if isinstance(content, str) else content) <= most
-        if not fits: raise ValueError(f"an array of shape {shape} and type {dtype} does not fit its content")
+        if isinstance(content, _Span):
+            fits = content.length >= least and (
+                content.length <= most * (2 if content.kind == "latin1" else 1)
+            )
+        else:
+            fits = (
+                least
+                <= len(content.encode("utf-8") if isinstance(content, str) else content)
+                <= most
+            )
+        if not fits:
+            raise ValueError(f"an array of shape {shape} and type {dtype} does not fit its content")
 
-    def _last(self) -> int: return 1 + sum((n - 1) * s for n, s in zip(self.shape, self._strides)) if self.size else 0
+    def _last(self) -> int:
+        return 1 + sum((n - 1) * s for n, s in zip(self.shape, self._strides)) if self.size else 0
 
     @property
-    def ndim(self) -> int: return len(self.shape)
+    def ndim(self) -> int:
+        return len(self.shape)
+
     @property
-    def size(self) -> int: return math.prod(self.shape)
+    def size(self) -> int:
+        return math.prod(self.shape)
+
     @property
-    def nbytes(self) -> int: return self.size * self.dtype.itemsize
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
 
     def __len__(self) -> int:
-        if not self.shape: raise TypeError("len() of an array without dimensions")
+        if not self.shape:
+            raise TypeError("len() of an array without dimensions")
         return self.shape[0]
 
-    def __repr__(self): return f"PickledArray(shape={self.shape}, dtype={self.dtype})"
+    def __repr__(self):
+        return f"PickledArray(shape={self.shape}, dtype={self.dtype})"
 
     def _array(self, piece: bytearray, shape) -> np.ndarray:
-        if self.dtype.kind == "U" and len(piece) and np.frombuffer(piece, self._stored.byteorder + "u4").max() > 0x10FFFF:
-            raise CaratError(f"{self._content.file.path if isinstance(self._content, _Span) else 'the file'}: an array of strings holds what is no letter. It is damaged: get it again.")
-        return np.frombuffer(piece, self._stored).reshape(shape).astype(self.dtype, copy=False) if len(piece) else np.zeros(shape, self.dtype)
+        if (
+            self.dtype.kind == "U"
+            and len(piece)
+            and np.frombuffer(piece, self._stored.byteorder + "u4").max() > 0x10FFFF
+        ):
+            raise CaratError(
+                f"{self._content.file.path if isinstance(self._content, _Span) else 'the file'}: an array of strings holds what is no letter. It is damaged: get it again."
+            )
+        return (
+            np.frombuffer(piece, self._stored).reshape(shape).astype(self.dtype, copy=False)
+            if len(piece)
+            else np.zeros(shape, self.dtype)
+        )
 
     def read(self) -> np.ndarray:
         "The whole array, in memory."
@@ -205,194 +302,360 @@ class PickledArray:
         [piece] = _stream(self._content, [n], n)
         if self._strides is not None:
             steps = [s * self.dtype.itemsize for s in self._strides]
-            return np.lib.stride_tricks.as_strided(self._array(piece, (self._last(),)), self.shape, steps).copy()
-        return self._array(piece, self.shape[::-1]).T if self._order == "F" else self._array(piece, self.shape)
+            return np.lib.stride_tricks.as_strided(
+                self._array(piece, (self._last(),)), self.shape, steps
+            ).copy()
+        return (
+            self._array(piece, self.shape[::-1]).T
+            if self._order == "F"
+            else self._array(piece, self.shape)
+        )
 
-    def blocks(self,
-               n: int                   # rows of a block; the last may have fewer
-              ) -> Iterator[np.ndarray]:
+    def blocks(
+        self,
+        n: int,  # rows of a block; the last may have fewer
+    ) -> Iterator[np.ndarray]:
         "All rows, n at a time from first to last: holds one block, where the file has rows one after the other."
-        if not self.shape or n < 1: raise CaratError("blocks are of one row or more, of an array that has rows")
+        if not self.shape or n < 1:
+            raise CaratError("blocks are of one row or more, of an array that has rows")
         if self._order != "C" or self._strides is not None:
-            if self.nbytes > _WHOLE: raise CaratError(f"an array of {_size(self.nbytes)} and shape {self.shape} is not stored row by row, so it cannot be read in blocks. Save it again after `np.ascontiguousarray`.")
+            if self.nbytes > _WHOLE:
+                raise CaratError(
+                    f"an array of {_size(self.nbytes)} and shape {self.shape} is not stored row by row, so it cannot be read in blocks. Save it again after `np.ascontiguousarray`."
+                )
             whole = self.read()
-            for i in range(0, len(self), n): yield whole[i:i + n]
+            for i in range(0, len(self), n):
+                yield whole[i : i + n]
             return
         row = self.nbytes // max(1, len(self))
         counts = [min(n, len(self) - i) for i in range(0, len(self), n)]
-        for piece, k in zip(_stream(self._content, [k * row for k in counts], self.nbytes), counts): yield self._array(piece, (k, *self.shape[1:]))
+        for piece, k in zip(_stream(self._content, [k * row for k in counts], self.nbytes), counts):
+            yield self._array(piece, (k, *self.shape[1:]))
 
-    def __array__(self, dtype=None, copy=None): return self.read() if dtype is None else self.read().astype(dtype)
+    def __array__(self, dtype=None, copy=None):
+        return self.read() if dtype is None else self.read().astype(dtype)
 
 # %% ../nbs/06_import.ipynb #c95f8943
-_KNOWN = {}             # name -> what it means here
+_KNOWN = {}  # name -> what it means here
 
 
 def _known(*names):
     def keep(f):
         _KNOWN.update(dict.fromkeys(names, f))
         return f
+
     return keep
 
 
 class _Name:
     "A function or class that a program names, and that is known here."
+
     __slots__ = ("name", "meaning")
 
-    def __init__(self, name, meaning): self.name, self.meaning = name, meaning
+    def __init__(self, name, meaning):
+        self.name, self.meaning = name, meaning
 
 
-class _Namespace(dict): "An argparse.Namespace."
+class _Namespace(dict):
+    "An argparse.Namespace."
 
 
 class _DType:
     "A NumPy type in the making: its code, then its byte order."
+
     __slots__ = ("code", "order")
 
-    def __init__(self, code, order="="): self.code, self.order = code, order
+    def __init__(self, code, order="="):
+        self.code, self.order = code, order
 
     def make(self) -> np.dtype:
-        if not (isinstance(self.code, str) and re.fullmatch(r"[<>=|]?([biufcSUO]\d{0,9}|\?)", self.code)) or self.order not in ("<", ">", "=", "|"):
-            raise ValueError(f"a NumPy type {str(self.code)[:40]!r}; arrays of numbers, strings and objects can be read")
+        if not (
+            isinstance(self.code, str) and re.fullmatch(r"[<>=|]?([biufcSUO]\d{0,9}|\?)", self.code)
+        ) or self.order not in ("<", ">", "=", "|"):
+            raise ValueError(
+                f"a NumPy type {str(self.code)[:40]!r}; arrays of numbers, strings and objects can be read"
+            )
         return np.dtype(self.code).newbyteorder(self.order)
 
 
 class _Array:
     "A NumPy array in the making; `value` is there once its state is known."
+
     __slots__ = ("value",)
 
-    def __init__(self): self.value = None
+    def __init__(self):
+        self.value = None
 
 
-def _is(v, name: str) -> bool: return isinstance(v, _Name) and v.name == name
+def _is(v, name: str) -> bool:
+    return isinstance(v, _Name) and v.name == name
+
 
 def _ints(v) -> tuple:
-    if not isinstance(v, tuple) or len(v) > 32 or not all(type(n) is int and n >= 0 for n in v): raise ValueError("a shape that is none")
+    if not isinstance(v, tuple) or len(v) > 32 or not all(type(n) is int and n >= 0 for n in v):
+        raise ValueError("a shape that is none")
     return v
+
 
 def _filled(shape, dtype, content, order="C"):
     "The array of a shape, a type and a content: a list where the items are objects."
-    if not isinstance(dtype, _DType): raise ValueError("an array without a type")
+    if not isinstance(dtype, _DType):
+        raise ValueError("an array without a type")
     shape, dtype = _ints(shape), dtype.make()
     if dtype.kind != "O":
-        if not isinstance(content, (_Span, bytes, bytearray, str)): raise ValueError("an array without content")
+        if not isinstance(content, (_Span, bytes, bytearray, str)):
+            raise ValueError("an array without content")
         return PickledArray(content, shape, dtype, order)
-    if type(content) is not list or len(content) != math.prod(shape) or order != "C" or 0 in shape[1:]: raise ValueError("an array of objects whose content does not fit its shape")
-    if len(shape) < 2: return content if shape else content[0]
-    for n in shape[:0:-1]: content = [content[i:i + n] for i in range(0, len(content), n)]
+    if (
+        type(content) is not list
+        or len(content) != math.prod(shape)
+        or order != "C"
+        or 0 in shape[1:]
+    ):
+        raise ValueError("an array of objects whose content does not fit its shape")
+    if len(shape) < 2:
+        return content if shape else content[0]
+    for n in shape[:0:-1]:
+        content = [content[i : i + n] for i in range(0, len(content), n)]
     return content
+
 
 @_known("numpy.core.multiarray._reconstruct")
 def _(m, kind, shape, code):
-    if not _is(kind, "numpy.ndarray"): raise ValueError("an array of a class of its own")
+    if not _is(kind, "numpy.ndarray"):
+        raise ValueError("an array of a class of its own")
     return _Array()
 
+
 @_known("numpy.dtype")
-def _(m, code, align=False, copy=False): return _DType(code)
+def _(m, code, align=False, copy=False):
+    return _DType(code)
+
 
 @_known("numpy.core.multiarray.scalar")
 def _(m, dtype, content):
     a = _filled((1,), dtype, content)
-    if not isinstance(a, PickledArray) or a.nbytes > 64 * _LONG: raise ValueError("a NumPy scalar that is no number and no short text")
+    if not isinstance(a, PickledArray) or a.nbytes > 64 * _LONG:
+        raise ValueError("a NumPy scalar that is no number and no short text")
     return a.read()[0].item()
+
 
 @_known("numpy.core.numeric._frombuffer")
 def _(m, content, dtype, shape, order, axes=None):
-    if axes is None: return _filled(shape, dtype, content, order)
-    if order != "K" or sorted(_ints(axes)) != list(range(len(_ints(shape)))): raise ValueError("an array with axes that do not exist")
-    a, steps = _filled(shape, dtype, content), [math.prod(shape[i + 1:]) for i in range(len(shape))]
-    return PickledArray(content, [shape[i] for i in axes], a.dtype, strides=[steps[i] for i in axes])
+    if axes is None:
+        return _filled(shape, dtype, content, order)
+    if order != "K" or sorted(_ints(axes)) != list(range(len(_ints(shape)))):
+        raise ValueError("an array with axes that do not exist")
+    a, steps = (
+        _filled(shape, dtype, content),
+        [math.prod(shape[i + 1 :]) for i in range(len(shape))],
+    )
+    return PickledArray(
+        content, [shape[i] for i in axes], a.dtype, strides=[steps[i] for i in axes]
+    )
+
 
 @_known("_codecs.encode")
 def _(m, text, coding="utf-8"):
-    if coding not in ("latin1", "latin-1"): raise ValueError("text in a coding other than latin-1")
-    if isinstance(text, _Span) and text.kind == "text": return _Span(text.file, text.at, text.length, "latin1")
-    if not isinstance(text, str): raise ValueError("_codecs.encode of what is no text")
+    if coding not in ("latin1", "latin-1"):
+        raise ValueError("text in a coding other than latin-1")
+    if isinstance(text, _Span) and text.kind == "text":
+        return _Span(text.file, text.at, text.length, "latin1")
+    if not isinstance(text, str):
+        raise ValueError("_codecs.encode of what is no text")
     return text.encode("latin-1")
 
+
 @_known("argparse.Namespace")
-def _(m): return _Namespace()
+def _(m):
+    return _Namespace()
+
 
 @_known("copyreg._reconstructor")
 def _(m, kind, base, state):
-    if not _is(kind, "argparse.Namespace") or not _is(base, "builtins.object") or state is not None: raise ValueError("an object of a class that is not known here")
+    if not _is(kind, "argparse.Namespace") or not _is(base, "builtins.object") or state is not None:
+        raise ValueError("an object of a class that is not known here")
     return _Namespace()
 
+
 @_known("collections.OrderedDict", "builtins.dict")
-def _(m, pairs=()): return {m.key(k): m.settle(v) for k, v in (pairs.items() if isinstance(pairs, dict) else pairs)}
+def _(m, pairs=()):
+    return {m.key(k): m.settle(v) for k, v in (pairs.items() if isinstance(pairs, dict) else pairs)}
+
 
 @_known("collections.defaultdict")
-def _(m, default=None): return {}
+def _(m, default=None):
+    return {}
+
 
 @_known("builtins.set")
-def _(m, items=()): return {m.key(v) for v in items}
+def _(m, items=()):
+    return {m.key(v) for v in items}
+
 
 @_known("builtins.frozenset")
-def _(m, items=()): return frozenset(m.key(v) for v in items)
+def _(m, items=()):
+    return frozenset(m.key(v) for v in items)
+
 
 @_known("builtins.list")
-def _(m, items=()): return [m.settle(v) for v in items]
+def _(m, items=()):
+    return [m.settle(v) for v in items]
+
 
 @_known("builtins.tuple", "torch.Size")
-def _(m, items=()): return tuple([m.settle(v) for v in items])
+def _(m, items=()):
+    return tuple([m.settle(v) for v in items])
+
 
 @_known("builtins.bytes")
 def _(m, content=b"", coding="latin-1"):
-    content = m.settle(_KNOWN["_codecs.encode"](m, content, coding) if isinstance(content, str) or getattr(content, "kind", "") == "text" else content)
-    if not isinstance(content, (bytes, bytearray)): raise ValueError("bytes of what is no bytes")
+    content = m.settle(
+        _KNOWN["_codecs.encode"](m, content, coding)
+        if isinstance(content, str) or getattr(content, "kind", "") == "text"
+        else content
+    )
+    if not isinstance(content, (bytes, bytearray)):
+        raise ValueError("bytes of what is no bytes")
     return bytes(content)
 
+
 @_known("builtins.bytearray")
-def _(m, *content): return bytearray(_KNOWN["builtins.bytes"](m, *content))
+def _(m, *content):
+    return bytearray(_KNOWN["builtins.bytes"](m, *content))
+
 
 @_known("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2")
 def _(m, storage, first, shape, strides, *more):
-    if not isinstance(storage, _Storage) or type(first) is not int or first < 0 or len(_ints(strides)) != len(_ints(shape)): raise ValueError("a tensor without a storage and a shape")
-    n, last = math.prod(shape), 1 + sum((k - 1) * s for k, s in zip(shape, strides)) if 0 not in shape else 0
-    if first + last > storage.length: raise ValueError(f"a tensor of shape {shape} that is larger than its storage of {storage.length} items")
-    if n > last: raise ValueError(f"a tensor of shape {shape} that repeats its {last} items. Save it again after `tensor.contiguous()`")
-    rows = all(k < 2 or s == math.prod(shape[i + 1:]) for i, (k, s) in enumerate(zip(shape, strides)))
-    return PickledArray(storage.part(first, last), shape, storage.dtype, strides=None if rows else strides)
+    if (
+        not isinstance(storage, _Storage)
+        or type(first) is not int
+        or first < 0
+        or len(_ints(strides)) != len(_ints(shape))
+    ):
+        raise ValueError("a tensor without a storage and a shape")
+    n, last = (
+        math.prod(shape),
+        1 + sum((k - 1) * s for k, s in zip(shape, strides)) if 0 not in shape else 0,
+    )
+    if first + last > storage.length:
+        raise ValueError(
+            f"a tensor of shape {shape} that is larger than its storage of {storage.length} items"
+        )
+    if n > last:
+        raise ValueError(
+            f"a tensor of shape {shape} that repeats its {last} items. Save it again after `tensor.contiguous()`"
+        )
+    rows = all(
+        k < 2 or s == math.prod(shape[i + 1 :]) for i, (k, s) in enumerate(zip(shape, strides))
+    )
+    return PickledArray(
+        storage.part(first, last), shape, storage.dtype, strides=None if rows else strides
+    )
+
 
 @_known("torch._utils._rebuild_parameter")
-def _(m, tensor, *more): return tensor
+def _(m, tensor, *more):
+    return tensor
 
 
-_STORAGES = {f"torch.{place}{name}Storage": code for place in ("", "cuda.") for name, code in dict(Double="f8", Float="f4", Half="f2", Long="i8", Int="i4", Short="i2", Char="i1", Byte="u1", Bool="b1").items()}
-_KNOWN |= dict.fromkeys(["numpy.ndarray", *(f"builtins.{k}" for k in ("object", "int", "float", "str", "bool", "long", "unicode")), *_STORAGES])  # as arguments only: not to be called
+_STORAGES = {
+    f"torch.{place}{name}Storage": code
+    for place in ("", "cuda.")
+    for name, code in dict(
+        Double="f8",
+        Float="f4",
+        Half="f2",
+        Long="i8",
+        Int="i4",
+        Short="i2",
+        Char="i1",
+        Byte="u1",
+        Bool="b1",
+    ).items()
+}
+_KNOWN |= dict.fromkeys(
+    [
+        "numpy.ndarray",
+        *(f"builtins.{k}" for k in ("object", "int", "float", "str", "bool", "long", "unicode")),
+        *_STORAGES,
+    ]
+)  # as arguments only: not to be called
 
 # %% ../nbs/06_import.ipynb #e9084f44
-class _Pending(tuple): "A tuple with items that `settle` has to look at."
+class _Pending(tuple):
+    "A tuple with items that `settle` has to look at."
 
 
-_PLAIN = {str, int, float, complex, bool, type(None), bytes, bytearray, list, dict, set, frozenset, tuple, _Namespace, PickledArray}
+_PLAIN = {
+    str,
+    int,
+    float,
+    complex,
+    bool,
+    type(None),
+    bytes,
+    bytearray,
+    list,
+    dict,
+    set,
+    frozenset,
+    tuple,
+    _Namespace,
+    PickledArray,
+}
 _KEYS = {str, int, float, bool, type(None), bytes}
 
 
-def _digits(tape) -> bytes: return tape.line(1000).strip()
+def _digits(tape) -> bytes:
+    return tape.line(1000).strip()
+
 
 def _int_line(tape):
     v = _digits(tape)
     return v == b"01" if v in (b"00", b"01") else int(v)
 
+
 def _long(tape, n):
-    if n > 255: raise ValueError(f"a whole number of {_size(n)}")
+    if n > 255:
+        raise ValueError(f"a whole number of {_size(n)}")
     return int.from_bytes(tape.take(n), "little", signed=True)
+
 
 def _quoted(tape):
     v = tape.line().strip()
-    if len(v) < 2 or v[:1] != v[-1:] or v[:1] not in (b"'", b'"'): raise ValueError("a string without quotes")
+    if len(v) < 2 or v[:1] != v[-1:] or v[:1] not in (b"'", b'"'):
+        raise ValueError("a string without quotes")
     return _value(codecs.escape_decode(v[1:-1])[0], "old")
 
+
 _PUSH = {
-    b"N": lambda t: None, b"\x88": lambda t: True, b"\x89": lambda t: False, b"]": lambda t: [], b"}": lambda t: {}, b")": lambda t: (), b"\x8f": lambda t: set(),
-    b"J": lambda t: struct.unpack("<i", t.take(4))[0], b"K": lambda t: t.number(1), b"M": lambda t: t.number(2), b"G": lambda t: struct.unpack(">d", t.take(8))[0],
-    b"I": _int_line, b"L": lambda t: int(_digits(t).removesuffix(b"L")), b"F": lambda t: float(_digits(t)),
-    b"\x8a": lambda t: _long(t, t.number(1)), b"\x8b": lambda t: _long(t, t.number(4)),
-    b"S": _quoted, b"V": lambda t: t.line().decode("raw-unicode-escape"),
-    b"U": lambda t: t.string(t.number(1), "old"), b"T": lambda t: t.string(t.number(4), "old"),
-    b"\x8c": lambda t: t.string(t.number(1), "text"), b"X": lambda t: t.string(t.number(4), "text"), b"\x8d": lambda t: t.string(t.number(8), "text"),
-    b"C": lambda t: t.string(t.number(1), "bytes"), b"B": lambda t: t.string(t.number(4), "bytes"), b"\x8e": lambda t: t.string(t.number(8), "bytes"),
+    b"N": lambda t: None,
+    b"\x88": lambda t: True,
+    b"\x89": lambda t: False,
+    b"]": lambda t: [],
+    b"}": lambda t: {},
+    b")": lambda t: (),
+    b"\x8f": lambda t: set(),
+    b"J": lambda t: struct.unpack("<i", t.take(4))[0],
+    b"K": lambda t: t.number(1),
+    b"M": lambda t: t.number(2),
+    b"G": lambda t: struct.unpack(">d", t.take(8))[0],
+    b"I": _int_line,
+    b"L": lambda t: int(_digits(t).removesuffix(b"L")),
+    b"F": lambda t: float(_digits(t)),
+    b"\x8a": lambda t: _long(t, t.number(1)),
+    b"\x8b": lambda t: _long(t, t.number(4)),
+    b"S": _quoted,
+    b"V": lambda t: t.line().decode("raw-unicode-escape"),
+    b"U": lambda t: t.string(t.number(1), "old"),
+    b"T": lambda t: t.string(t.number(4), "old"),
+    b"\x8c": lambda t: t.string(t.number(1), "text"),
+    b"X": lambda t: t.string(t.number(4), "text"),
+    b"\x8d": lambda t: t.string(t.number(8), "text"),
+    b"C": lambda t: t.string(t.number(1), "bytes"),
+    b"B": lambda t: t.string(t.number(4), "bytes"),
+    b"\x8e": lambda t: t.string(t.number(8), "bytes"),
     b"\x96": lambda t: t.string(t.number(8), "bytearray"),
 }
 _DO = {}
@@ -402,11 +665,13 @@ def _op(code: bytes):
     def keep(f):
         _DO[code] = f
         return f
+
     return keep
 
 
 class _Machine:
     "Reads one program from a tape and says what data it describes."
+
     def __init__(self, tape: _Tape, storages=None, memory: int = 2 << 30):
         self.tape, self.storages, self.memory = tape, storages, memory
         self.stack, self.marks, self.memo, self.at = [], [], {}, tape.at
@@ -417,58 +682,116 @@ class _Machine:
         try:
             while True:
                 self.at, count = tape.at, count + 1
-                if tape.taken + _COST * count > self.memory: raise ValueError(f"what it holds outside of arrays needs more than {_size(self.memory)} of memory. Keep features in arrays, and save with a protocol of 2 or higher")
+                if tape.taken + _COST * count > self.memory:
+                    raise ValueError(
+                        f"what it holds outside of arrays needs more than {_size(self.memory)} of memory. Keep features in arrays, and save with a protocol of 2 or higher"
+                    )
                 op = tape.take(1)
-                if op == b".": return self.settle(self.stack.pop())
-                if (push := _PUSH.get(op)) is not None: self.stack.append(push(tape))
-                elif (do := _DO.get(op)) is not None: do(self)
-                else: raise ValueError("there is no such instruction. This is no pickle, or it is damaged")
-        except CaratError: raise
+                if op == b".":
+                    return self.settle(self.stack.pop())
+                if (push := _PUSH.get(op)) is not None:
+                    self.stack.append(push(tape))
+                elif (do := _DO.get(op)) is not None:
+                    do(self)
+                else:
+                    raise ValueError(
+                        "there is no such instruction. This is no pickle, or it is damaged"
+                    )
+        except CaratError:
+            raise
         except Exception as e:
-            why = {IndexError: "takes a value that is not there", KeyError: "asks for a value that was not kept", TypeError: "does not fit the values that it is given"}.get(type(e)) or str(e) or type(e).__name__
-            name = pickletools.code2op[op.decode("latin-1")].name if op.decode("latin-1") in pickletools.code2op else repr(op)[1:]
-            tape.file.fail(self.at, f"instruction {name}: {' '.join(why.split())[:300]}. Nothing was run.")
+            why = (
+                {
+                    IndexError: "takes a value that is not there",
+                    KeyError: "asks for a value that was not kept",
+                    TypeError: "does not fit the values that it is given",
+                }.get(type(e))
+                or str(e)
+                or type(e).__name__
+            )
+            name = (
+                pickletools.code2op[op.decode("latin-1")].name
+                if op.decode("latin-1") in pickletools.code2op
+                else repr(op)[1:]
+            )
+            tape.file.fail(
+                self.at, f"instruction {name}: {' '.join(why.split())[:300]}. Nothing was run."
+            )
 
     def name(self, module, name) -> _Name:
         "What a name means here. What means nothing is refused."
-        if type(module) is not str or type(name) is not str: raise ValueError("a name that is no text")
+        if type(module) is not str or type(name) is not str:
+            raise ValueError("a name that is no text")
         full = f"{module}.{name}"
-        usual = full.replace("numpy._core.", "numpy.core.", 1).replace("__builtin__.", "builtins.", 1).replace("copy_reg.", "copyreg.", 1)
-        if usual not in _KNOWN: raise ValueError(f"it names {full[:80]!a}, which data do not need. Opened in the usual way, this file could run whatever its author wanted; it is refused")
+        usual = (
+            full.replace("numpy._core.", "numpy.core.", 1)
+            .replace("__builtin__.", "builtins.", 1)
+            .replace("copy_reg.", "copyreg.", 1)
+        )
+        if usual not in _KNOWN:
+            raise ValueError(
+                f"it names {full[:80]!a}, which data do not need. Opened in the usual way, this file could run whatever its author wanted; it is refused"
+            )
         return _Name(usual, _KNOWN[usual])
 
     def call(self, what, args):
-        if not isinstance(what, _Name) or what.meaning is None: raise ValueError(f"it calls {what.name if isinstance(what, _Name) else type(what).__name__!r}, which is nothing to call")
-        if not isinstance(args, tuple): raise ValueError(f"{what.name} is called with what is no tuple")
-        for v in args: self.spend(v)
+        if not isinstance(what, _Name) or what.meaning is None:
+            raise ValueError(
+                f"it calls {what.name if isinstance(what, _Name) else type(what).__name__!r}, which is nothing to call"
+            )
+        if not isinstance(args, tuple):
+            raise ValueError(f"{what.name} is called with what is no tuple")
+        for v in args:
+            self.spend(v)
         return what.meaning(self, *args)
 
     def spend(self, v):
         "Count what a copy of a value needs: a program may ask for many copies of one list."
-        self.tape.taken += len(v) if isinstance(v, (str, bytes, bytearray)) else len(v) * _COST if isinstance(v, (list, tuple, dict, set, frozenset)) else 0
-        if self.tape.taken > self.memory: raise ValueError(f"what it makes of its values needs more than {_size(self.memory)} of memory")
+        self.tape.taken += (
+            len(v)
+            if isinstance(v, (str, bytes, bytearray))
+            else len(v) * _COST
+            if isinstance(v, (list, tuple, dict, set, frozenset))
+            else 0
+        )
+        if self.tape.taken > self.memory:
+            raise ValueError(
+                f"what it makes of its values needs more than {_size(self.memory)} of memory"
+            )
 
     def settle(self, v):
         "A value as it becomes part of the data."
-        if type(v) in _PLAIN: return v
+        if type(v) in _PLAIN:
+            return v
         if isinstance(v, _Span):
             self.tape.taken += v.length
-            if self.tape.taken > self.memory: raise ValueError(f"its texts need more than {_size(self.memory)} of memory")
+            if self.tape.taken > self.memory:
+                raise ValueError(f"its texts need more than {_size(self.memory)} of memory")
             return v.read()
         if isinstance(v, _Pending):
-            if not hasattr(v, "settled"): v.settled = tuple([self.settle(u) for u in v])
+            if not hasattr(v, "settled"):
+                v.settled = tuple([self.settle(u) for u in v])
             return v.settled
-        if isinstance(v, _Array) and v.value is not None: return v.value
-        raise ValueError(f"{v.name!r} as a value" if isinstance(v, _Name) else f"a {type(v).__name__.strip('_').lower()} without content")
+        if isinstance(v, _Array) and v.value is not None:
+            return v.value
+        raise ValueError(
+            f"{v.name!r} as a value"
+            if isinstance(v, _Name)
+            else f"a {type(v).__name__.strip('_').lower()} without content"
+        )
 
     def key(self, v):
         "A value that may be a key: plain, or a tuple of plain ones."
         v = self.settle(v)
-        if type(v) not in _KEYS and not (type(v) is tuple and all(type(u) in _KEYS for u in v)): raise ValueError(f"a {type(v).__name__} as a key of a dictionary, or in a set")
+        if type(v) not in _KEYS and not (type(v) is tuple and all(type(u) in _KEYS for u in v)):
+            raise ValueError(f"a {type(v).__name__} as a key of a dictionary, or in a set")
         return v
 
     def storage(self, pid) -> "_Storage":
-        if self.storages is None: raise ValueError("it refers to something outside of itself. Is it a part of another file?")
+        if self.storages is None:
+            raise ValueError(
+                "it refers to something outside of itself. Is it a part of another file?"
+            )
         return self.storages.get(pid)
 
     def marked(self) -> list:
@@ -477,216 +800,383 @@ class _Machine:
         return items
 
     def fill(self, target, pairs: list):
-        if type(target) not in (dict, _Namespace) or len(pairs) % 2: raise ValueError("pairs of key and value that do not fit")
-        for i in range(0, len(pairs), 2): target[self.key(pairs[i])] = self.settle(pairs[i + 1])
+        if type(target) not in (dict, _Namespace) or len(pairs) % 2:
+            raise ValueError("pairs of key and value that do not fit")
+        for i in range(0, len(pairs), 2):
+            target[self.key(pairs[i])] = self.settle(pairs[i + 1])
 
     def extend(self, target, items):
-        if type(target) is not list: raise ValueError(f"items of a list for a {type(target).__name__}")
+        if type(target) is not list:
+            raise ValueError(f"items of a list for a {type(target).__name__}")
         target.extend([self.settle(v) for v in items])
 
     def push_tuple(self, items):
-        self.stack.append(tuple(items) if all(type(v) in _PLAIN for v in items) else _Pending(items))
+        self.stack.append(
+            tuple(items) if all(type(v) in _PLAIN for v in items) else _Pending(items)
+        )
 
     def last(self, n: int) -> list:
-        if len(self.stack) < n: raise IndexError
-        items = self.stack[len(self.stack) - n:]
-        del self.stack[len(self.stack) - n:]
+        if len(self.stack) < n:
+            raise IndexError
+        items = self.stack[len(self.stack) - n :]
+        del self.stack[len(self.stack) - n :]
         return items
 
 
 @_op(b"\x80")
 def _(m):
-    if (n := m.tape.number(1)) > 5: raise ValueError(f"protocol {n}; there are 0 to 5")
+    if (n := m.tape.number(1)) > 5:
+        raise ValueError(f"protocol {n}; there are 0 to 5")
+
 
 @_op(b"\x95")
-def _(m): m.tape.need(m.tape.number(8))
+def _(m):
+    m.tape.need(m.tape.number(8))
+
 
 @_op(b"(")
 def _(m):
-    if len(m.marks) > 10000: raise ValueError("values nested more than 10,000 deep")
+    if len(m.marks) > 10000:
+        raise ValueError("values nested more than 10,000 deep")
     m.marks.append(m.stack)
     m.stack = []
 
+
 @_op(b"0")
-def _(m): m.stack.pop() if m.stack else m.marked()
+def _(m):
+    m.stack.pop() if m.stack else m.marked()
+
 
 @_op(b"1")
-def _(m): m.marked()
+def _(m):
+    m.marked()
+
 
 @_op(b"2")
-def _(m): m.stack.append(m.stack[-1])
+def _(m):
+    m.stack.append(m.stack[-1])
+
 
 @_op(b"a")
-def _(m): items = m.last(1); m.extend(m.stack[-1], items)
+def _(m):
+    items = m.last(1)
+    m.extend(m.stack[-1], items)
+
 
 @_op(b"e")
-def _(m): items = m.marked(); m.extend(m.stack[-1], items)
+def _(m):
+    items = m.marked()
+    m.extend(m.stack[-1], items)
+
 
 @_op(b"s")
-def _(m): items = m.last(2); m.fill(m.stack[-1], items)
+def _(m):
+    items = m.last(2)
+    m.fill(m.stack[-1], items)
+
 
 @_op(b"u")
-def _(m): items = m.marked(); m.fill(m.stack[-1], items)
+def _(m):
+    items = m.marked()
+    m.fill(m.stack[-1], items)
+
 
 @_op(b"l")
-def _(m): items = m.marked(); m.stack.append([]); m.extend(m.stack[-1], items)
+def _(m):
+    items = m.marked()
+    m.stack.append([])
+    m.extend(m.stack[-1], items)
+
 
 @_op(b"d")
-def _(m): items = m.marked(); m.stack.append({}); m.fill(m.stack[-1], items)
+def _(m):
+    items = m.marked()
+    m.stack.append({})
+    m.fill(m.stack[-1], items)
+
 
 @_op(b"t")
-def _(m): m.push_tuple(m.marked())
+def _(m):
+    m.push_tuple(m.marked())
 
-for _n in (1, 2, 3): _DO[bytes([0x84 + _n])] = lambda m, n=_n: m.push_tuple(m.last(n))
+
+for _n in (1, 2, 3):
+    _DO[bytes([0x84 + _n])] = lambda m, n=_n: m.push_tuple(m.last(n))
+
 
 @_op(b"\x90")
 def _(m):
     items = m.marked()
-    if type(m.stack[-1]) is not set: raise ValueError("items of a set for what is none")
+    if type(m.stack[-1]) is not set:
+        raise ValueError("items of a set for what is none")
     m.stack[-1].update(m.key(v) for v in items)
 
+
 @_op(b"\x91")
-def _(m): items = m.marked(); m.stack.append(frozenset(m.key(v) for v in items))
+def _(m):
+    items = m.marked()
+    m.stack.append(frozenset(m.key(v) for v in items))
 
-def _put(m, i: int): m.memo[i] = m.stack[-1]
 
-def _get(m, i: int): m.stack.append(m.memo[i])
+def _put(m, i: int):
+    m.memo[i] = m.stack[-1]
 
-_DO |= {b"p": lambda m: _put(m, int(_digits(m.tape))), b"q": lambda m: _put(m, m.tape.number(1)), b"r": lambda m: _put(m, m.tape.number(4)), b"\x94": lambda m: _put(m, len(m.memo)),
-        b"g": lambda m: _get(m, int(_digits(m.tape))), b"h": lambda m: _get(m, m.tape.number(1)), b"j": lambda m: _get(m, m.tape.number(4))}
 
-def _named(m) -> _Name: return m.name(*(m.tape.line(10000).decode("utf-8") for _ in range(2)))
+def _get(m, i: int):
+    m.stack.append(m.memo[i])
+
+
+_DO |= {
+    b"p": lambda m: _put(m, int(_digits(m.tape))),
+    b"q": lambda m: _put(m, m.tape.number(1)),
+    b"r": lambda m: _put(m, m.tape.number(4)),
+    b"\x94": lambda m: _put(m, len(m.memo)),
+    b"g": lambda m: _get(m, int(_digits(m.tape))),
+    b"h": lambda m: _get(m, m.tape.number(1)),
+    b"j": lambda m: _get(m, m.tape.number(4)),
+}
+
+
+def _named(m) -> _Name:
+    return m.name(*(m.tape.line(10000).decode("utf-8") for _ in range(2)))
+
 
 @_op(b"c")
-def _(m): m.stack.append(_named(m))
+def _(m):
+    m.stack.append(_named(m))
+
 
 @_op(b"\x93")
-def _(m): m.stack.append(m.name(*m.last(2)))
+def _(m):
+    m.stack.append(m.name(*m.last(2)))
+
 
 @_op(b"R")
-def _(m): m.stack.append(m.call(*m.last(2)))
+def _(m):
+    m.stack.append(m.call(*m.last(2)))
+
 
 @_op(b"\x81")
-def _(m): m.stack.append(m.call(*m.last(2)))
+def _(m):
+    m.stack.append(m.call(*m.last(2)))
+
 
 @_op(b"\x92")
 def _(m):
     what, args, more = m.last(3)
-    if more != {}: raise ValueError("an object that is made with named arguments")
+    if more != {}:
+        raise ValueError("an object that is made with named arguments")
     m.stack.append(m.call(what, args))
 
+
 @_op(b"i")
-def _(m): what = _named(m); m.stack.append(m.call(what, tuple(m.marked())))
+def _(m):
+    what = _named(m)
+    m.stack.append(m.call(what, tuple(m.marked())))
+
 
 @_op(b"o")
-def _(m): what, *args = m.marked(); m.stack.append(m.call(what, tuple(args)))
+def _(m):
+    what, *args = m.marked()
+    m.stack.append(m.call(what, tuple(args)))
+
 
 @_op(b"b")
 def _(m):
     [state], target = m.last(1), m.stack[-1]
-    if isinstance(target, _Array) and target.value is None and isinstance(state, tuple) and len(state) in (4, 5):
+    if (
+        isinstance(target, _Array)
+        and target.value is None
+        and isinstance(state, tuple)
+        and len(state) in (4, 5)
+    ):
         shape, dtype, columns, content = state[-4:]
         m.spend(content)
         target.value = _filled(shape, dtype, content, "F" if columns else "C")
-    elif isinstance(target, _DType) and isinstance(state, tuple) and len(state) > 1: target.order = state[1]
+    elif isinstance(target, _DType) and isinstance(state, tuple) and len(state) > 1:
+        target.order = state[1]
     elif isinstance(target, _Namespace) and type(state) is dict:
         m.spend(state)
         target.update(state)
-    else: raise ValueError(f"it changes a {target.name if isinstance(target, _Name) else type(target).__name__!r} in a way that data do not need; it is refused")
+    else:
+        raise ValueError(
+            f"it changes a {target.name if isinstance(target, _Name) else type(target).__name__!r} in a way that data do not need; it is refused"
+        )
+
 
 @_op(b"P")
-def _(m): m.stack.append(m.storage(m.tape.line(10000).decode("utf-8")))
+def _(m):
+    m.stack.append(m.storage(m.tape.line(10000).decode("utf-8")))
+
 
 @_op(b"Q")
-def _(m): m.stack.append(m.storage(m.stack.pop()))
+def _(m):
+    m.stack.append(m.storage(m.stack.pop()))
 
 # %% ../nbs/06_import.ipynb #0e413387
-_MAGIC = 0x1950a86a20f9469cfc6c      # of torch.save before version 1.6
+_MAGIC = 0x1950A86A20F9469CFC6C  # of torch.save before version 1.6
 
 
 class _Storage:
     "The numbers of a tensor, which lie somewhere in the file; in the older container the place is known last."
+
     __slots__ = ("file", "dtype", "length", "at", "parts")
 
-    def __init__(self, file, dtype, length, at=None): self.file, self.dtype, self.length, self.at, self.parts = file, dtype, length, at, []
+    def __init__(self, file, dtype, length, at=None):
+        self.file, self.dtype, self.length, self.at, self.parts = file, dtype, length, at, []
 
     def part(self, first: int, n: int) -> _Span:
-        span = _Span(self.file, (self.at or 0) + first * self.dtype.itemsize, n * self.dtype.itemsize, "bytes")
-        if self.at is None: self.parts.append(span)
+        span = _Span(
+            self.file,
+            (self.at or 0) + first * self.dtype.itemsize,
+            n * self.dtype.itemsize,
+            "bytes",
+        )
+        if self.at is None:
+            self.parts.append(span)
         return span
 
     def place(self, at: int):
-        for span in self.parts: span.at += at
+        for span in self.parts:
+            span.at += at
         self.at = at
 
 
 class _Storages:
     "The storages of a torch file, by their keys."
-    def __init__(self, file: _File, order: str, find=None): self.file, self.order, self.find, self.known = file, order, find, {}
+
+    def __init__(self, file: _File, order: str, find=None):
+        self.file, self.order, self.find, self.known = file, order, find, {}
 
     def get(self, pid) -> _Storage:
-        if not isinstance(pid, tuple) or len(pid) not in (5, 6) or pid[0] != "storage" or pid[5:] not in ((), (None,)): raise ValueError("a reference to something outside that is no storage of a tensor")
+        if (
+            not isinstance(pid, tuple)
+            or len(pid) not in (5, 6)
+            or pid[0] != "storage"
+            or pid[5:] not in ((), (None,))
+        ):
+            raise ValueError("a reference to something outside that is no storage of a tensor")
         _, kind, key, _, length = pid[:5]
-        if not isinstance(kind, _Name) or kind.name not in _STORAGES or type(key) is not str or type(length) is not int or length < 0: raise ValueError("a storage without type, key and length")
+        if (
+            not isinstance(kind, _Name)
+            or kind.name not in _STORAGES
+            or type(key) is not str
+            or type(length) is not int
+            or length < 0
+        ):
+            raise ValueError("a storage without type, key and length")
         dtype = np.dtype(self.order + _STORAGES[kind.name])
         if key not in self.known:
             at, size = self.find(key) if self.find else (None, length * dtype.itemsize)
-            if size != length * dtype.itemsize: raise ValueError(f"a storage of {length} items of type {dtype}, and the archive has {_size(size)} of it")
+            if size != length * dtype.itemsize:
+                raise ValueError(
+                    f"a storage of {length} items of type {dtype}, and the archive has {_size(size)} of it"
+                )
             self.known[key] = _Storage(self.file, dtype, length, at)
-        if (self.known[key].dtype, self.known[key].length) != (dtype, length): raise ValueError("a storage that is described in two ways")
+        if (self.known[key].dtype, self.known[key].length) != (dtype, length):
+            raise ValueError("a storage that is described in two ways")
         return self.known[key]
 
 
 def _torch_zip(file: _File, memory: int):
     say = f"{file.path}: a zip archive, but not of torch.save"
     try:
-        with file.open() as f, zipfile.ZipFile(f) as z: entries = z.infolist()
-    except CaratError: raise
-    except Exception as e: raise CaratError(f"{file.path} is a damaged zip archive ({' '.join(str(e).split())[:100]}): it was truncated, or not copied whole. Get it again.") from None
+        with file.open() as f, zipfile.ZipFile(f) as z:
+            entries = z.infolist()
+    except CaratError:
+        raise
+    except Exception as e:
+        raise CaratError(
+            f"{file.path} is a damaged zip archive ({' '.join(str(e).split())[:100]}): it was truncated, or not copied whole. Get it again."
+        ) from None
     names = {e.filename: e for e in entries}
     mains = [n for n in names if n == "data.pkl" or n.endswith("/data.pkl")]
-    if len(mains) != 1 or len(names) < len(entries): raise CaratError(f"{say}: it holds {len(mains)} files data.pkl among {len(entries)}. Is this the right file?")
+    if len(mains) != 1 or len(names) < len(entries):
+        raise CaratError(
+            f"{say}: it holds {len(mains)} files data.pkl among {len(entries)}. Is this the right file?"
+        )
     folder = mains[0].removesuffix("data.pkl")
 
     def find(name):
         "Where the bytes of an entry are, once they are seen to be those that were stored."
         e = names.get(folder + name)
-        if e is None: raise CaratError(f"{say}: it holds no {folder + name}. The file is damaged: get it again.")
-        if e.compress_type != zipfile.ZIP_STORED or e.flag_bits & 1: raise CaratError(f"{say}: {e.filename} is compressed or encrypted. Save the data again with torch.save.")
+        if e is None:
+            raise CaratError(
+                f"{say}: it holds no {folder + name}. The file is damaged: get it again."
+            )
+        if e.compress_type != zipfile.ZIP_STORED or e.flag_bits & 1:
+            raise CaratError(
+                f"{say}: {e.filename} is compressed or encrypted. Save the data again with torch.save."
+            )
         with file.open() as f:
             f.seek(min(max(0, e.header_offset), file.size))
             head = f.read(30)
-            at = e.header_offset + 30 + sum(struct.unpack("<HH", head[26:30])) if head[:4] == b"PK\3\4" and len(head) == 30 else file.size + 1
-            if at + e.file_size > file.size or e.file_size != e.compress_size: raise CaratError(f"{file.path}: {e.filename} lies outside of the file. It was truncated or damaged: get it again.")
+            at = (
+                e.header_offset + 30 + sum(struct.unpack("<HH", head[26:30]))
+                if head[:4] == b"PK\3\4" and len(head) == 30
+                else file.size + 1
+            )
+            if at + e.file_size > file.size or e.file_size != e.compress_size:
+                raise CaratError(
+                    f"{file.path}: {e.filename} lies outside of the file. It was truncated or damaged: get it again."
+                )
             f.seek(at)
             left, crc = e.file_size, 0
             while left:
                 part = f.read(min(left, 1 << 22))
-                if not part: raise CaratError(f"{file.path} was truncated while it was read.")
+                if not part:
+                    raise CaratError(f"{file.path} was truncated while it was read.")
                 left, crc = left - len(part), zlib.crc32(part, crc)
-        if e.CRC not in (crc, 0): raise CaratError(f"{file.path}: the checksum of {e.filename} does not match what is there. The file is damaged: get it again.")  # 0: torch was told to write none
+        if e.CRC not in (crc, 0):
+            raise CaratError(
+                f"{file.path}: the checksum of {e.filename} does not match what is there. The file is damaged: get it again."
+            )  # 0: torch was told to write none
         return at, e.file_size
 
     order = "<"
     if folder + "byteorder" in names:
         at, n = find("byteorder")
-        with file.open(at) as f: order = {b"little": "<", b"big": ">"}.get(f.read(min(n, 10)))
-        if order is None: raise CaratError(f"{file.path}: its byte order is neither little nor big. The file is damaged: get it again.")
+        with file.open(at) as f:
+            order = {b"little": "<", b"big": ">"}.get(f.read(min(n, 10)))
+        if order is None:
+            raise CaratError(
+                f"{file.path}: its byte order is neither little nor big. The file is damaged: get it again."
+            )
     at, n = find("data.pkl")
-    with _Tape(file, at, at + n) as tape: return _Machine(tape, _Storages(file, order, lambda key: find(f"data/{key}")), memory).run()
+    with _Tape(file, at, at + n) as tape:
+        return _Machine(tape, _Storages(file, order, lambda key: find(f"data/{key}")), memory).run()
 
 
 def _torch_legacy(tape: _Tape, memory: int):
     "What follows the magic number: version, system, data, keys, storages."
     run = lambda storages=None: _Machine(tape, storages, memory).run()
     at, version, system = tape.at, run(), run()
-    if version != 1001 or not isinstance(system, dict): tape.file.fail(at, "a container of torch.save of an unknown version. Save the data again with a newer torch.")
+    if version != 1001 or not isinstance(system, dict):
+        tape.file.fail(
+            at,
+            "a container of torch.save of an unknown version. Save the data again with a newer torch.",
+        )
     storages = _Storages(tape.file, "<" if system.get("little_endian", True) is True else ">")
     value, at, keys = run(storages), tape.at, run()
-    if not isinstance(keys, list) or len(keys) != len(storages.known) or not all(type(k) is str and k in storages.known for k in keys): tape.file.fail(at, "the list of storages does not name those of the tensors. The file is damaged: get it again.")
+    if (
+        not isinstance(keys, list)
+        or len(keys) != len(storages.known)
+        or not all(type(k) is str and k in storages.known for k in keys)
+    ):
+        tape.file.fail(
+            at,
+            "the list of storages does not name those of the tensors. The file is damaged: get it again.",
+        )
     for key in keys:
-        storage, n = storages.known[key], int.from_bytes(tape.take(8), "little" if storages.order == "<" else "big")
-        if n != storage.length: tape.file.fail(tape.at - 8, f"a storage of {n} items, and a tensor needs {storage.length}. The file is damaged: get it again.")
+        storage, n = (
+            storages.known[key],
+            int.from_bytes(tape.take(8), "little" if storages.order == "<" else "big"),
+        )
+        if n != storage.length:
+            tape.file.fail(
+                tape.at - 8,
+                f"a storage of {n} items, and a tensor needs {storage.length}. The file is damaged: get it again.",
+            )
         size = n * storage.dtype.itemsize
         tape.need(size)
         storage.place(tape.at)
@@ -694,53 +1184,70 @@ def _torch_legacy(tape: _Tape, memory: int):
     return value
 
 
-def read_pickle(path: str | Path,         # a pickle of protocol 0 to 5, of Python 2 or 3, or a file of torch.save
-                memory: int = 2 << 30,    # bytes that everything outside of arrays may need
-               ):                         # what was pickled: dict, list, tuple, set, str, bytes, int, float, bool, None, and PickledArray for arrays and tensors
+def read_pickle(
+    path: str | Path,  # a pickle of protocol 0 to 5, of Python 2 or 3, or a file of torch.save
+    memory: int = 2 << 30,  # bytes that everything outside of arrays may need
+):  # what was pickled: dict, list, tuple, set, str, bytes, int, float, bool, None, and PickledArray for arrays and tensors
     """Read a pickle without running it and without holding its arrays. An argparse.Namespace becomes a dict, an array of objects a list.
 
     Raises CaratError, with file and byte, for a name that data do not need, a file that was truncated or damaged, and one that is no pickle.
     """
     path = Path(path)
-    try: file = _File(path)
-    except OSError as e: raise CaratError(f"cannot read {path}: {e.strerror}.") from None
-    if path.is_dir(): raise CaratError(f"{path} is a folder. Name the pickle in it.")
-    with file.open() as f: head = f.read(40)
-    if not head: raise CaratError(f"{path} is empty. Get it again.")
-    if head[:4] == b"PK\3\4": return _torch_zip(file, memory)
-    if head[:2] == b"\x1f\x8b" or head[:3] == b"BZh" or head[:6] == b"\xfd7zXZ\0": raise CaratError(f"{path} is compressed. Unpack it first.")
-    if head[:1] not in _PUSH and head[:1] not in _DO: raise CaratError(f"{path} is no pickle: it begins with {head!r}. Was something else downloaded in its place?")
+    try:
+        file = _File(path)
+    except OSError as e:
+        raise CaratError(f"cannot read {path}: {e.strerror}.") from None
+    if path.is_dir():
+        raise CaratError(f"{path} is a folder. Name the pickle in it.")
+    with file.open() as f:
+        head = f.read(40)
+    if not head:
+        raise CaratError(f"{path} is empty. Get it again.")
+    if head[:4] == b"PK\3\4":
+        return _torch_zip(file, memory)
+    if head[:2] == b"\x1f\x8b" or head[:3] == b"BZh" or head[:6] == b"\xfd7zXZ\0":
+        raise CaratError(f"{path} is compressed. Unpack it first.")
+    if head[:1] not in _PUSH and head[:1] not in _DO:
+        raise CaratError(
+            f"{path} is no pickle: it begins with {head!r}. Was something else downloaded in its place?"
+        )
     with _Tape(file) as tape:
         value = _Machine(tape, None, memory).run()
         return _torch_legacy(tape, memory) if type(value) is int and value == _MAGIC else value
 
-
-
 # %% ../nbs/06_import.ipynb #f49db709
 def clean(
-    values: np.ndarray,     # any shape, float
-) -> tuple[np.ndarray, tuple[int, int, int]]:   # the same with 0 where a value was not finite, and how many were -inf, +inf and NaN
+    values: np.ndarray,  # any shape, float
+) -> tuple[
+    np.ndarray, tuple[int, int, int]
+]:  # the same with 0 where a value was not finite, and how many were -inf, +inf and NaN
     "Put 0 where a value is not finite. The array that was given is not changed."
-    if np.isfinite(values).all(): return values, (0, 0, 0)
-    counts = tuple(int(v.sum()) for v in (np.isneginf(values), np.isposinf(values), np.isnan(values)))
+    if np.isfinite(values).all():
+        return values, (0, 0, 0)
+    counts = tuple(
+        int(v.sum()) for v in (np.isneginf(values), np.isposinf(values), np.isnan(values))
+    )
     return np.nan_to_num(values, nan=0, posinf=0, neginf=0), counts
 
 # %% ../nbs/06_import.ipynb #f611f742
 def zero_edges(
-    x: np.ndarray,          # (n, T, d)
-) -> tuple[np.ndarray, np.ndarray]:   # (n,) rows of zeros that each sample begins with, and that it ends with; T and T where all are
+    x: np.ndarray,  # (n, T, d)
+) -> tuple[
+    np.ndarray, np.ndarray
+]:  # (n,) rows of zeros that each sample begins with, and that it ends with; T and T where all are
     "How many rows of zeros each sample begins and ends with. NaN and infinity are not zero."
-    some = (x != 0).any(-1)                                             # (n, T)
+    some = (x != 0).any(-1)  # (n, T)
     T, none = some.shape[1], ~some.any(1)
-    if not T: return (np.zeros(len(x), np.int64),) * 2
+    if not T:
+        return (np.zeros(len(x), np.int64),) * 2
     return np.where(none, T, some.argmax(1)), np.where(none, T, some[:, ::-1].argmax(1))
 
 
 def padding_side(
-    first: np.ndarray,      # (n,) rows of zeros that samples begin with ...
-    last: np.ndarray,       # (n,) ... and end with
-    steps: int,             # T: a sample that has as many is left out of the count
-) -> str:                   # "left", "right", or "none" where there is nothing to tell from
+    first: np.ndarray,  # (n,) rows of zeros that samples begin with ...
+    last: np.ndarray,  # (n,) ... and end with
+    steps: int,  # T: a sample that has as many is left out of the count
+) -> str:  # "left", "right", or "none" where there is nothing to tell from
     "The side that a split is padded on: where it has more rows of zeros."
     some = first < steps
     left, right = int(first[some].sum()), int(last[some].sum())
@@ -748,14 +1255,22 @@ def padding_side(
 
 
 def strip(
-    x: np.ndarray,              # (n, T, d), padded with rows of zeros
-    side: str | None = None,    # "left", "right" or "none"; found from x where not given
-) -> tuple[np.ndarray, np.ndarray, str]:   # values (sum L, d), lengths (n,) with 0 where all is zero, and the side
+    x: np.ndarray,  # (n, T, d), padded with rows of zeros
+    side: str | None = None,  # "left", "right" or "none"; found from x where not given
+) -> tuple[
+    np.ndarray, np.ndarray, str
+]:  # values (sum L, d), lengths (n,) with 0 where all is zero, and the side
     "Take the padding away. Rows of zeros that are elsewhere are kept: they are steps."
     (first, last), T = zero_edges(x), x.shape[1]
     side = side or padding_side(first, last, T)
     step = np.arange(T)
-    keep = (first < T)[:, None] & ((step >= first[:, None]) if side == "left" else (step < T - last[:, None]) if side == "right" else (step >= 0))
+    keep = (first < T)[:, None] & (
+        (step >= first[:, None])
+        if side == "left"
+        else (step < T - last[:, None])
+        if side == "right"
+        else (step >= 0)
+    )
     return x[keep], keep.sum(1), side
 
 # %% ../nbs/06_import.ipynb #37e6230c
@@ -764,40 +1279,56 @@ class Report:
 
     `splits` is a dictionary that importers may add to; the methods below fill it, and may be called once for each block.
     """
-    def __init__(self,
-                 format: str,                           # what was read, in words
-                 files: Sequence[str | Path] = ()):     # from which files
-        self.format, self.splits, self.notes = format, {}, []
-        self.files = [{"name": Path(f).name, "bytes": Path(f).stat().st_size if Path(f).is_file() else None} for f in files]
 
-    def split(self,
-              name: str         # "train", "valid" or "test"
-             ) -> dict:         # what is known of it, to be added to
+    def __init__(
+        self,
+        format: str,  # what was read, in words
+        files: Sequence[str | Path] = (),
+    ):  # from which files
+        self.format, self.splits, self.notes = format, {}, []
+        self.files = [
+            {"name": Path(f).name, "bytes": Path(f).stat().st_size if Path(f).is_file() else None}
+            for f in files
+        ]
+
+    def split(
+        self,
+        name: str,  # "train", "valid" or "test"
+    ) -> dict:  # what is known of it, to be added to
         "The entry of a split."
         return self.splits.setdefault(name, {})
 
-    def note(self,
-             sentence: str):    # what was found, dropped or changed, and why
+    def note(self, sentence: str):  # what was found, dropped or changed, and why
         "Say something in words, once."
-        if sentence not in self.notes: self.notes.append(sentence)
+        if sentence not in self.notes:
+            self.notes.append(sentence)
 
-    def count_labels(self,
-                     split: str,
-                     y: np.ndarray,             # (n, C), positive where > 0
-                     labels: Sequence[str]):    # C names
+    def count_labels(
+        self,
+        split: str,
+        y: np.ndarray,  # (n, C), positive where > 0
+        labels: Sequence[str],
+    ):  # C names
         "Add up the positives of each label, and the samples that have none."
         s, positive = self.split(split), np.asarray(y) > 0
         known = s.setdefault("labels", dict.fromkeys(labels, 0))
-        for k, n in zip(labels, positive.sum(0)): known[k] += int(n)
+        for k, n in zip(labels, positive.sum(0)):
+            known[k] += int(n)
         s["without label"] = s.get("without label", 0) + int((~positive.any(1)).sum())
 
-    def count_lengths(self,
-                      split: str,
-                      modality: str,
-                      lengths: np.ndarray):     # (n,) steps of each sample, 0 = missing
+    def count_lengths(
+        self, split: str, modality: str, lengths: np.ndarray
+    ):  # (n,) steps of each sample, 0 = missing
         "Add up steps, and the samples that lack the modality."
         lengths = np.asarray(lengths)
-        s = self.split(split).setdefault("lengths", {}).setdefault(modality, {"present": 0, "missing": 0, "steps": 0, "shortest": None, "longest": None})
+        s = (
+            self.split(split)
+            .setdefault("lengths", {})
+            .setdefault(
+                modality,
+                {"present": 0, "missing": 0, "steps": 0, "shortest": None, "longest": None},
+            )
+        )
         some = lengths[lengths > 0]
         s["present"] += len(some)
         s["missing"] += len(lengths) - len(some)
@@ -806,80 +1337,158 @@ class Report:
             s["shortest"] = min(int(some.min()), s["shortest"] or int(some.min()))
             s["longest"] = max(int(some.max()), s["longest"] or 0)
 
-    def nonfinite(self,
-                  split: str,
-                  modality: str,
-                  n_neg_inf: int,       # values that were -inf ...
-                  n_pos_inf: int,       # ... +inf ...
-                  n_nan: int):          # ... and NaN, as `clean` counts them
+    def nonfinite(
+        self,
+        split: str,
+        modality: str,
+        n_neg_inf: int,  # values that were -inf ...
+        n_pos_inf: int,  # ... +inf ...
+        n_nan: int,
+    ):  # ... and NaN, as `clean` counts them
         "Add up values that were not finite and are 0 now."
-        if not n_neg_inf + n_pos_inf + n_nan: return
-        s = self.split(split).setdefault("not finite", {}).setdefault(modality, {"-inf": 0, "+inf": 0, "nan": 0})
-        for k, n in zip(s, (n_neg_inf, n_pos_inf, n_nan)): s[k] += int(n)
+        if not n_neg_inf + n_pos_inf + n_nan:
+            return
+        s = (
+            self.split(split)
+            .setdefault("not finite", {})
+            .setdefault(modality, {"-inf": 0, "+inf": 0, "nan": 0})
+        )
+        for k, n in zip(s, (n_neg_inf, n_pos_inf, n_nan)):
+            s[k] += int(n)
 
-    def padding(self,
-                split: str,
-                modality: str,
-                first: np.ndarray,      # (n,) rows of zeros at the beginning of each sample ...
-                last: np.ndarray,       # (n,) ... and at its end, as `zero_edges` counts them
-                steps: int              # T
-               ) -> str:                # the side
+    def padding(
+        self,
+        split: str,
+        modality: str,
+        first: np.ndarray,  # (n,) rows of zeros at the beginning of each sample ...
+        last: np.ndarray,  # (n,) ... and at its end, as `zero_edges` counts them
+        steps: int,  # T
+    ) -> str:  # the side
         "Write down which side is padded, and from which counts one sees that."
         side, some = padding_side(first, last, steps), first < steps
-        self.split(split).setdefault("padding", {})[modality] = {"side": side, **{k: {"samples": int((n[some] > 0).sum()), "rows": int(n[some].sum())} for k, n in (("before", first), ("after", last))}}
+        self.split(split).setdefault("padding", {})[modality] = {
+            "side": side,
+            **{
+                k: {"samples": int((n[some] > 0).sum()), "rows": int(n[some].sum())}
+                for k, n in (("before", first), ("after", last))
+            },
+        }
         return side
 
     def to_json(self) -> str:
         "The report as a string."
-        return json.dumps({"format": self.format, "files": self.files, "splits": self.splits, "notes": self.notes}, ensure_ascii=False, indent=1)
+        return json.dumps(
+            {
+                "format": self.format,
+                "files": self.files,
+                "splits": self.splits,
+                "notes": self.notes,
+            },
+            ensure_ascii=False,
+            indent=1,
+        )
 
     @classmethod
-    def from_json(cls,
-                  text: str     # of `to_json`
-                 ) -> "Report":
+    def from_json(
+        cls,
+        text: str,  # of `to_json`
+    ) -> "Report":
         "The report that a string holds. Raises CaratError where it holds none."
         try:
             v = json.loads(text)
             r = cls(str(v["format"]))
-            r.files, r.splits, r.notes = list(v["files"]), {str(k): dict(s) for k, s in v["splits"].items()}, [str(n) for n in v["notes"]]
+            r.files, r.splits, r.notes = (
+                list(v["files"]),
+                {str(k): dict(s) for k, s in v["splits"].items()},
+                [str(n) for n in v["notes"]],
+            )
             str(r)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError): raise CaratError("the report of an import is damaged. The data are not: it only says where they came from.") from None
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise CaratError(
+                "the report of an import is damaged. The data are not: it only says where they came from."
+            ) from None
         return r
 
-    def save(self,
-             store: str | Path      # the store that was made
-            ) -> Path:              # NAME.report.json beside NAME.h5
+    def save(
+        self,
+        store: str | Path,  # the store that was made
+    ) -> Path:  # NAME.report.json beside NAME.h5
         "Write the report beside the store, whole or not at all."
         path = Path(store).with_suffix(".report.json")
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             part.write_text(self.to_json() + "\n", encoding="utf-8")
             os.replace(part, path)
-        except OSError as e: raise CaratError(f"cannot write {path}: {e.strerror}. The store itself is written.") from None
-        finally: part.unlink(missing_ok=True)
+        except OSError as e:
+            raise CaratError(
+                f"cannot write {path}: {e.strerror}. The store itself is written."
+            ) from None
+        finally:
+            part.unlink(missing_ok=True)
         return path
 
     def __str__(self):
         count = lambda n, what: f"{n:,} {what}" + ("" if n == 1 else "s")
-        lines = [self.format] + [f"from {f['name']}" + (f" ({_size(f['bytes'])})" if f["bytes"] else "") for f in self.files]
+        lines = [self.format] + [
+            f"from {f['name']}" + (f" ({_size(f['bytes'])})" if f["bytes"] else "")
+            for f in self.files
+        ]
         for name, s in self.splits.items():
             s = {k: dict(v) if isinstance(v, dict) else v for k, v in s.items()}
-            lines += ["", f"{name}: {count(s.pop('rows'), 'sample')}" if "rows" in s else f"{name}:"]
-            if labels := s.pop("labels", None): lines.append("  labels: " + ", ".join(f"{k} {n:,}" for k, n in labels.items()) + f"; without any {s.pop('without label', 0):,}")
+            lines += [
+                "",
+                f"{name}: {count(s.pop('rows'), 'sample')}" if "rows" in s else f"{name}:",
+            ]
+            if labels := s.pop("labels", None):
+                lines.append(
+                    "  labels: "
+                    + ", ".join(f"{k} {n:,}" for k, n in labels.items())
+                    + f"; without any {s.pop('without label', 0):,}"
+                )
             bad, padding = s.pop("not finite", {}), s.pop("padding", {})
             for m, v in s.pop("lengths", {}).items():
-                line = f"  {m}: {v['shortest']} to {v['longest']} steps, {v['steps'] / v['present']:.1f} on average" if v["present"] else f"  {m}: nowhere"
-                if v["missing"]: line += f"; missing in {count(v['missing'], 'sample')}"
+                line = (
+                    f"  {m}: {v['shortest']} to {v['longest']} steps, {v['steps'] / v['present']:.1f} on average"
+                    if v["present"]
+                    else f"  {m}: nowhere"
+                )
+                if v["missing"]:
+                    line += f"; missing in {count(v['missing'], 'sample')}"
                 lines.append(line)
                 if p := padding.pop(m, None):
-                    said = lambda k: f"{count(p[k]['samples'], 'sample')} ({count(p[k]['rows'], 'row')})"
-                    lines.append("     not padded: no sample begins or ends with a row of zeros" if p["side"] == "none" else
-                                 f"     padded on the {p['side']}: rows of zeros before {said('before')}, after {said('after')}")
-                if b := bad.pop(m, None): lines.append("     not finite, 0 now: " + ", ".join(f"{k} {n:,}" for k, n in b.items() if n))
+                    said = lambda k: (
+                        f"{count(p[k]['samples'], 'sample')} ({count(p[k]['rows'], 'row')})"
+                    )
+                    lines.append(
+                        "     not padded: no sample begins or ends with a row of zeros"
+                        if p["side"] == "none"
+                        else f"     padded on the {p['side']}: rows of zeros before {said('before')}, after {said('after')}"
+                    )
+                if b := bad.pop(m, None):
+                    lines.append(
+                        "     not finite, 0 now: "
+                        + ", ".join(f"{k} {n:,}" for k, n in b.items() if n)
+                    )
             for k, v in (("padding", padding), ("not finite", bad)):
-                if v: s[k] = v
+                if v:
+                    s[k] = v
             for k, v in s.items():
-                plain = isinstance(v, dict) and all(isinstance(n, (int, float, str)) for n in v.values())
-                lines.append(f"  {k}: " + (", ".join(f"{a} {n:,}" if isinstance(n, int) else f"{a} {n}" for a, n in v.items()) if plain else v if isinstance(v, str) else json.dumps(v, ensure_ascii=False)))
+                plain = isinstance(v, dict) and all(
+                    isinstance(n, (int, float, str)) for n in v.values()
+                )
+                lines.append(
+                    f"  {k}: "
+                    + (
+                        ", ".join(
+                            f"{a} {n:,}" if isinstance(n, int) else f"{a} {n}" for a, n in v.items()
+                        )
+                        if plain
+                        else v
+                        if isinstance(v, str)
+                        else json.dumps(v, ensure_ascii=False)
+                    )
+                )
         lines += ([""] + [f"- {n}" for n in self.notes]) if self.notes else []
-        return "\n".join("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line) for line in lines)      # names come from files: nothing of them may steer a terminal
+        return "\n".join(
+            "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line) for line in lines
+        )  # names come from files: nothing of them may steer a terminal

@@ -21,13 +21,18 @@ from .store import StoreWriter, _some, _text
 from .twin_m3ed import M3ED_LABELS, MAX_UTTERANCES
 
 # %% ../nbs/09_import_m3ed.ipynb #2282266e
-_FACE, _VOICE, _TEXT = (342,), (1024, 1582), (768,)     # DenseFace; wav2vec 2.0 large and IS10; RoBERTa base
+_FACE, _VOICE, _TEXT = (
+    (342,),
+    (1024, 1582),
+    (768,),
+)  # DenseFace; wav2vec 2.0 large and IS10; RoBERTa base
 _KNOWN_WIDTHS = "342 is vision (DenseFace), 1024 (wav2vec) and 1582 (IS10) are audio"
 
 
-def modalities_by_width(widths: Sequence[int],      # of three sets of features, the first of which should be text
-                        where: str = "these features"
-                       ) -> dict[str, int]:         # {"t": which of the three, "v": ..., "a": ...}
+def modalities_by_width(
+    widths: Sequence[int],  # of three sets of features, the first of which should be text
+    where: str = "these features",
+) -> dict[str, int]:  # {"t": which of the three, "v": ..., "a": ...}
     """Which of three sets of features is text, vision and audio. Text is the first, unless its width is one that only vision or IS10 has; one of the others is known by its width, and the third is what is left.
 
     Raises CaratError where widths do not tell.
@@ -36,82 +41,154 @@ def modalities_by_width(widths: Sequence[int],      # of three sets of features,
     rest = [i for i in range(3) if i not in text]
     v, a = [i for i in rest if widths[i] in _FACE], [i for i in rest if widths[i] in _VOICE]
     if len(text) != 1 or len(v) > 1 or len(a) > 1 or not v + a:
-        raise CaratError(f"{where} have the widths {', '.join(map(str, widths))}, and that does not tell which is vision and which audio: {_KNOWN_WIDTHS}. "
-                         "Use features of these widths, or make a store of your own arrays (`carat prepare arrays`), where modalities have names.")
+        raise CaratError(
+            f"{where} have the widths {', '.join(map(str, widths))}, and that does not tell which is vision and which audio: {_KNOWN_WIDTHS}. "
+            "Use features of these widths, or make a store of your own arrays (`carat prepare arrays`), where modalities have names."
+        )
     left = next(i for i in rest if i not in (v or a)) if len(v + a) == 1 else None
     return {"t": text[0], "v": v[0] if v else left, "a": a[0] if a else left}
 
 # %% ../nbs/09_import_m3ed.ipynb #b6acb783
 class _Vectors:
     "The features of one dialogue: n rows of width d, still in the file."
+
     def __init__(self, where: str, v):
         self.where, self.v, self.d = where, v, None
         if isinstance(v, PickledArray):
-            if v.ndim != 2 and v.shape != (0,): raise CaratError(f"{where} is an array of shape {v.shape}, and should be (utterances, width). {_AGAIN}")
+            if v.ndim != 2 and v.shape != (0,):
+                raise CaratError(
+                    f"{where} is an array of shape {v.shape}, and should be (utterances, width). {_AGAIN}"
+                )
             self.n, shapes, kinds = len(v), {v.shape[1:]}, {v.dtype.kind}
         elif isinstance(v, (list, tuple)):
             self.n, shapes, kinds = len(v), set(), set()
             for t, u in enumerate(v):
-                if isinstance(u, PickledArray): shapes.add(u.shape); kinds.add(u.dtype.kind)
-                elif isinstance(u, (list, tuple)) and all(type(f) in (int, float) for f in u): shapes.add((len(u),)); kinds.add("f")
-                else: raise CaratError(f"{where}: utterance {t + 1} is {'a ' + type(u).__name__}, and should be a vector of numbers. {_AGAIN}")
-        else: raise CaratError(f"{where} is {type(v).__name__}, and should be a list of vectors or an array (utterances, width). {_AGAIN}")
-        if not self.n: return
-        if len(shapes) > 1: raise CaratError(f"{where} has vectors of the shapes {_some(sorted(shapes))}; a modality has one width. {_AGAIN}")
+                if isinstance(u, PickledArray):
+                    shapes.add(u.shape)
+                    kinds.add(u.dtype.kind)
+                elif isinstance(u, (list, tuple)) and all(type(f) in (int, float) for f in u):
+                    shapes.add((len(u),))
+                    kinds.add("f")
+                else:
+                    raise CaratError(
+                        f"{where}: utterance {t + 1} is {'a ' + type(u).__name__}, and should be a vector of numbers. {_AGAIN}"
+                    )
+        else:
+            raise CaratError(
+                f"{where} is {type(v).__name__}, and should be a list of vectors or an array (utterances, width). {_AGAIN}"
+            )
+        if not self.n:
+            return
+        if len(shapes) > 1:
+            raise CaratError(
+                f"{where} has vectors of the shapes {_some(sorted(shapes))}; a modality has one width. {_AGAIN}"
+            )
         shape = shapes.pop()
-        if len(shape) != 1 or not shape[0]: raise CaratError(f"{where} has vectors of shape {shape}; each should be (width,). {_AGAIN}")
-        if not kinds <= set("fiu"): raise CaratError(f"{where} does not hold numbers. {_AGAIN}")
+        if len(shape) != 1 or not shape[0]:
+            raise CaratError(
+                f"{where} has vectors of shape {shape}; each should be (width,). {_AGAIN}"
+            )
+        if not kinds <= set("fiu"):
+            raise CaratError(f"{where} does not hold numbers. {_AGAIN}")
         self.d = shape[0]
 
     def read(self, n: int) -> np.ndarray:  # (min(n, self.n), d) float32
         "The first n rows."
         with np.errstate(over="ignore"):
-            if isinstance(self.v, PickledArray): return (self.v.read() if self.n <= n else next(self.v.blocks(n))).astype(np.float32)
-            try: return np.stack([np.asarray(u.read() if isinstance(u, PickledArray) else u, np.float64).astype(np.float32) for u in self.v[:n]])
-            except OverflowError: raise CaratError(f"{self.where} holds a number that is too large for any float. {_AGAIN}") from None
+            if isinstance(self.v, PickledArray):
+                return (self.v.read() if self.n <= n else next(self.v.blocks(n))).astype(np.float32)
+            try:
+                return np.stack(
+                    [
+                        np.asarray(
+                            u.read() if isinstance(u, PickledArray) else u, np.float64
+                        ).astype(np.float32)
+                        for u in self.v[:n]
+                    ]
+                )
+            except OverflowError:
+                raise CaratError(
+                    f"{self.where} holds a number that is too large for any float. {_AGAIN}"
+                ) from None
 
 
 def _name(where: str, v) -> str:
     "A dialogue's id as text."
-    if type(v) not in (str, bytes, int): raise CaratError(f"{where} has a {type(v).__name__} where a dialogue's id should be. {_AGAIN}")
+    if type(v) not in (str, bytes, int):
+        raise CaratError(
+            f"{where} has a {type(v).__name__} where a dialogue's id should be. {_AGAIN}"
+        )
     name = _text(v).strip()
-    if not name or not name.isprintable(): raise CaratError(f"{where} has {name[:60]!a} as a dialogue's id, which is no name. {_AGAIN}")
+    if not name or not name.isprintable():
+        raise CaratError(
+            f"{where} has {name[:60]!a} as a dialogue's id, which is no name. {_AGAIN}"
+        )
     return name
 
 
 def _by_dialogue(where: str, v) -> dict[str, object]:
     "An item that is a dictionary by dialogue, its keys as text."
-    if not isinstance(v, dict): raise CaratError(f"{where} is {type(v).__name__}, and should be a dictionary by dialogue. {_AGAIN}")
+    if not isinstance(v, dict):
+        raise CaratError(
+            f"{where} is {type(v).__name__}, and should be a dictionary by dialogue. {_AGAIN}"
+        )
     out = {}
     for k, value in v.items():
         k = _name(where, k)
-        if k in out: raise CaratError(f"{where} has the dialogue '{k}' twice, once as text and once as bytes or a number. {_AGAIN}")
+        if k in out:
+            raise CaratError(
+                f"{where} has the dialogue '{k}' twice, once as text and once as bytes or a number. {_AGAIN}"
+            )
         out[k] = value
     return out
 
 
 def _emotions(where: str, v) -> np.ndarray:  # (n,) of 0 to 6
     "The labels of a dialogue's utterances."
-    if isinstance(v, PickledArray) and v.ndim == 1 and v.dtype.kind in "iuf": v = _items(where, v)
-    if not isinstance(v, (list, tuple)): raise CaratError(f"{where} is {type(v).__name__}, and should be a list with one label for each utterance. {_AGAIN}")
+    if isinstance(v, PickledArray) and v.ndim == 1 and v.dtype.kind in "iuf":
+        v = _items(where, v)
+    if not isinstance(v, (list, tuple)):
+        raise CaratError(
+            f"{where} is {type(v).__name__}, and should be a list with one label for each utterance. {_AGAIN}"
+        )
     for t, c in enumerate(v):
-        if isinstance(c, PickledArray) and c.size == 1 and c.dtype.kind in "iuf": c = c.read().item()
-        if not (type(c) is int or type(c) is float and c.is_integer()) or not 0 <= c < len(M3ED_LABELS):
-            said = f"the label {c:.30g}" if type(c) in (int, float) and abs(c) < 1e30 else f"a {type(c).__name__}"
-            raise CaratError(f"{where}, utterance {t + 1} has {said}; labels are 0 to 6: {', '.join(M3ED_LABELS)}. {_AGAIN}")
-    return np.array([int(c.read().item() if isinstance(c, PickledArray) else c) for c in v], np.int64)
+        if isinstance(c, PickledArray) and c.size == 1 and c.dtype.kind in "iuf":
+            c = c.read().item()
+        if not (type(c) is int or type(c) is float and c.is_integer()) or not 0 <= c < len(
+            M3ED_LABELS
+        ):
+            said = (
+                f"the label {c:.30g}"
+                if type(c) in (int, float) and abs(c) < 1e30
+                else f"a {type(c).__name__}"
+            )
+            raise CaratError(
+                f"{where}, utterance {t + 1} has {said}; labels are 0 to 6: {', '.join(M3ED_LABELS)}. {_AGAIN}"
+            )
+    return np.array(
+        [int(c.read().item() if isinstance(c, PickledArray) else c) for c in v], np.int64
+    )
 
 
 def _strings(v, lengths: Mapping[str, int]) -> dict[str, list[str]] | None:
     "{dialogue: a string for each utterance}, or None where an item is something else."
-    if not isinstance(v, dict): return None
-    try: v = _by_dialogue("", v)
-    except CaratError: return None
+    if not isinstance(v, dict):
+        return None
+    try:
+        v = _by_dialogue("", v)
+    except CaratError:
+        return None
     out = {}
     for d, n in lengths.items():
         u = v.get(d)
-        if isinstance(u, PickledArray) and u.ndim == 1 and u.dtype.kind in "SUiu" and len(u) == n: u = _items(f"the texts of dialogue '{d}'", u)
-        if not isinstance(u, (list, tuple)) or len(u) != n or not all(type(s) in (str, bytes, int) for s in u): return None
+        if isinstance(u, PickledArray) and u.ndim == 1 and u.dtype.kind in "SUiu" and len(u) == n:
+            u = _items(f"the texts of dialogue '{d}'", u)
+        if (
+            not isinstance(u, (list, tuple))
+            or len(u) != n
+            or not all(type(s) in (str, bytes, int) for s in u)
+        ):
+            return None
         out[d] = [" ".join(_text(s).split()) for s in u]
     return out
 
@@ -119,164 +196,355 @@ def _strings(v, lengths: Mapping[str, int]) -> dict[str, list[str]] | None:
 def _members(where: str, v, known: Sequence[str], report: Report) -> list[str]:
     "The ids of a split."
     ordered = isinstance(v, (list, tuple, PickledArray))
-    if isinstance(v, PickledArray) and v.ndim == 1 and v.dtype.kind in "SUiu": v = _items(where, v)
-    if not isinstance(v, (list, tuple, set, frozenset, dict)): raise CaratError(f"{where} is {type(v).__name__}, and should be a list of dialogue ids. {_AGAIN}")
+    if isinstance(v, PickledArray) and v.ndim == 1 and v.dtype.kind in "SUiu":
+        v = _items(where, v)
+    if not isinstance(v, (list, tuple, set, frozenset, dict)):
+        raise CaratError(
+            f"{where} is {type(v).__name__}, and should be a list of dialogue ids. {_AGAIN}"
+        )
     ids = [_name(where, d) for d in v]
     if len(set(ids)) < len(ids):
         twice = next(d for i, d in enumerate(ids) if d in ids[:i])
-        report.note(f"{where.split(': ')[-1].capitalize()} names {len(ids) - len(set(ids))} dialogues more than once, such as '{twice}'; each was taken once.")
+        report.note(
+            f"{where.split(': ')[-1].capitalize()} names {len(ids) - len(set(ids))} dialogues more than once, such as '{twice}'; each was taken once."
+        )
         ids = list(dict.fromkeys(ids))
     lacking = sorted(set(ids) - set(known))
-    if lacking: raise CaratError(f"{where} names {len(lacking)} dialogues that have no labels, such as {_some(lacking, 3)}. {_AGAIN}")
-    if ordered: return ids
+    if lacking:
+        raise CaratError(
+            f"{where} names {len(lacking)} dialogues that have no labels, such as {_some(lacking, 3)}. {_AGAIN}"
+        )
+    if ordered:
+        return ids
     place = {d: i for i, d in enumerate(known)}
-    return sorted(ids, key=place.get)                             # a set has no order: take that of the labels
+    return sorted(ids, key=place.get)  # a set has no order: take that of the labels
 
 # %% ../nbs/09_import_m3ed.ipynb #93715bce
 _FIELDS = {"text": "text", "speaker": "speaker", "emoannotation": "emo"}
-_EMOTION = {c.lower(): i for i, c in enumerate(M3ED_LABELS)} | {"happiness": 0, "joy": 0, "sadness": 2, "disgusted": 3, "angry": 4, "fearful": 5, "surprised": 6}
+_EMOTION = {c.lower(): i for i, c in enumerate(M3ED_LABELS)} | {
+    "happiness": 0,
+    "joy": 0,
+    "sadness": 2,
+    "disgusted": 3,
+    "angry": 4,
+    "fearful": 5,
+    "surprised": 6,
+}
 
 
 def _once(where: str):
     def keep(pairs):
         d = dict(pairs)
-        if len(d) < len(pairs): raise CaratError(f"{where}: '{_some([k for i, (k, _) in enumerate(pairs) if k in [j for j, _ in pairs[:i]]], 1)}' is there twice in one place. The file is damaged: get it again.")
+        if len(d) < len(pairs):
+            raise CaratError(
+                f"{where}: '{_some([k for i, (k, _) in enumerate(pairs) if k in [j for j, _ in pairs[:i]]], 1)}' is there twice in one place. The file is damaged: get it again."
+            )
         return d
+
     return keep
 
 
-def read_annotation(path: str | Path    # annotation.json of the M3ED release
-                   ) -> dict[str, list[tuple[str, str, int | None]]]:   # {dialogue: (words, speaker, emotion or None) of each utterance}
+def read_annotation(
+    path: str | Path,  # annotation.json of the M3ED release
+) -> dict[
+    str, list[tuple[str, str, int | None]]
+]:  # {dialogue: (words, speaker, emotion or None) of each utterance}
     "Words, speakers and emotions of the release, by dialogue. Raises CaratError for a file in which no dialogue can be found."
     path = Path(path)
-    try: tree = json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=_once(str(path)))
-    except CaratError: raise
-    except OSError as e: raise CaratError(f"cannot read {path}: {e.strerror}.") from None
-    except (ValueError, RecursionError) as e: raise CaratError(f"{path} is no JSON: {' '.join(str(e).split())[:120]}. It is damaged, or another file: get it again.") from None
+    try:
+        tree = json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=_once(str(path)))
+    except CaratError:
+        raise
+    except OSError as e:
+        raise CaratError(f"cannot read {path}: {e.strerror}.") from None
+    except (ValueError, RecursionError) as e:
+        raise CaratError(
+            f"{path} is no JSON: {' '.join(str(e).split())[:120]}. It is damaged, or another file: get it again."
+        ) from None
     found = {}
 
     def walk(node, key, depth):
-        if not isinstance(node, dict) or depth > 5: return
+        if not isinstance(node, dict) or depth > 5:
+            return
         inner = next((v for k, v in node.items() if k.lower() == "dialog"), None)
         if inner is None:
-            for k, v in node.items(): walk(v, k, depth + 1)
+            for k, v in node.items():
+                walk(v, k, depth + 1)
             return
         where = f"{path}, dialogue '{key}'"
-        if not isinstance(inner, dict) or not all(isinstance(u, dict) for u in inner.values()): raise CaratError(f"{where}: 'Dialog' should have a dictionary for each utterance. The file is damaged, or of another layout.")
-        if key.strip() in found: raise CaratError(f"{where} is there twice, so it is not known which is meant.")
+        if not isinstance(inner, dict) or not all(isinstance(u, dict) for u in inner.values()):
+            raise CaratError(
+                f"{where}: 'Dialog' should have a dictionary for each utterance. The file is damaged, or of another layout."
+            )
+        if key.strip() in found:
+            raise CaratError(f"{where} is there twice, so it is not known which is meant.")
         found[key.strip()] = [_utterance(u) for u in _in_order(inner)]
 
     walk(tree, "", 0)
-    if not found: raise CaratError(f"{path} holds no dialogue: nothing in it has a 'Dialog'. Is this annotation.json of the M3ED release?")
+    if not found:
+        raise CaratError(
+            f"{path} holds no dialogue: nothing in it has a 'Dialog'. Is this annotation.json of the M3ED release?"
+        )
     return found
 
 
 def _in_order(inner: Mapping[str, dict]) -> list[dict]:
     "Utterances in the order of the numbers in their ids, where these tell; else as they stand."
     keys = {k: tuple(int(n) for n in re.findall(r"\d{1,9}", k)) for k in inner}
-    if len(set(keys.values())) < len(keys) or len({len(v) for v in keys.values()}) > 1: return list(inner.values())
+    if len(set(keys.values())) < len(keys) or len({len(v) for v in keys.values()}) > 1:
+        return list(inner.values())
     return [inner[k] for k in sorted(inner, key=keys.get)]
 
 
 def _utterance(u: Mapping) -> tuple[str, str, int | None]:
     f = {_FIELDS[k.lower()]: v for k, v in u.items() if k.lower() in _FIELDS}
     emo = f.get("emo")
-    if isinstance(emo, dict): emo = next((v for k, v in emo.items() if k.lower() == "final_main_emo"), None)
+    if isinstance(emo, dict):
+        emo = next((v for k, v in emo.items() if k.lower() == "final_main_emo"), None)
     words = lambda k: " ".join(_text(f[k]).split()) if isinstance(f.get(k), (str, int)) else ""
-    return words("text"), words("speaker"), _EMOTION.get(emo.strip().lower()) if isinstance(emo, str) else None
+    return (
+        words("text"),
+        words("speaker"),
+        _EMOTION.get(emo.strip().lower()) if isinstance(emo, str) else None,
+    )
 
 
-def _joined(path: Path, features: Path, emotions: Mapping[str, np.ndarray], report: Report) -> tuple[dict, dict]:
+def _joined(
+    path: Path, features: Path, emotions: Mapping[str, np.ndarray], report: Report
+) -> tuple[dict, dict]:
     "Words and speakers of the annotation, once its utterances are seen to be those of the features."
     told = read_annotation(path)
     absent, common = [d for d in emotions if d not in told], [d for d in emotions if d in told]
-    if not common: raise CaratError(f"{path} has none of the dialogues of {features}: it has {_some(told, 3)}, and the features {_some(emotions, 3)}. Use the annotation of the same release, or leave it out.")
+    if not common:
+        raise CaratError(
+            f"{path} has none of the dialogues of {features}: it has {_some(told, 3)}, and the features {_some(emotions, 3)}. Use the annotation of the same release, or leave it out."
+        )
     for d in common:
-        if len(told[d]) != len(emotions[d]): raise CaratError(f"{path}: dialogue '{d}' has {len(told[d])} utterances, and {len(emotions[d])} in {features}. Use the annotation of the same release, or leave it out.")
-    pairs = [(d, t, e, u[2]) for d in common for t, (e, u) in enumerate(zip(emotions[d], told[d])) if u[2] is not None]
-    differ = [f"{d}, utterance {t + 1}: {M3ED_LABELS[e]} in the features, {M3ED_LABELS[o]} in the annotation" for d, t, e, o in pairs if e != o]
-    if len(differ) > max(1, .1 * len(pairs)): raise CaratError(f"{path}: {len(differ)} of {len(pairs)} utterances have another emotion than in {features}, such as {differ[0]}. The order or the release differs: use what belongs together, or leave it out.")
-    said = f"{len(pairs)} utterances have the emotion of the annotation" if not differ else f"{len(pairs) - len(differ)} of {len(pairs)} utterances have the emotion of the annotation; the features' was kept, as in {differ[0]}"
-    report.note(f"Words and speakers are those of {path.name}, for {len(common)} of {len(emotions)} dialogues" + (f" (not for {_some(absent, 3)})" if absent else "") + f". {said if pairs else 'It has no emotions that could be compared'}.")
+        if len(told[d]) != len(emotions[d]):
+            raise CaratError(
+                f"{path}: dialogue '{d}' has {len(told[d])} utterances, and {len(emotions[d])} in {features}. Use the annotation of the same release, or leave it out."
+            )
+    pairs = [
+        (d, t, e, u[2])
+        for d in common
+        for t, (e, u) in enumerate(zip(emotions[d], told[d]))
+        if u[2] is not None
+    ]
+    differ = [
+        f"{d}, utterance {t + 1}: {M3ED_LABELS[e]} in the features, {M3ED_LABELS[o]} in the annotation"
+        for d, t, e, o in pairs
+        if e != o
+    ]
+    if len(differ) > max(1, 0.1 * len(pairs)):
+        raise CaratError(
+            f"{path}: {len(differ)} of {len(pairs)} utterances have another emotion than in {features}, such as {differ[0]}. The order or the release differs: use what belongs together, or leave it out."
+        )
+    said = (
+        f"{len(pairs)} utterances have the emotion of the annotation"
+        if not differ
+        else f"{len(pairs) - len(differ)} of {len(pairs)} utterances have the emotion of the annotation; the features' was kept, as in {differ[0]}"
+    )
+    report.note(
+        f"Words and speakers are those of {path.name}, for {len(common)} of {len(emotions)} dialogues"
+        + (f" (not for {_some(absent, 3)})" if absent else "")
+        + f". {said if pairs else 'It has no emotions that could be compared'}."
+    )
     for i, what in ((0, "words"), (1, "speaker")):
-        if lacking := sum(not u[i] for d in common for u in told[d]): report.note(f"{lacking} utterances have no {what} in {path.name}.")
-    return ({d: [u[0] for u in told[d]] if d in told else [""] * len(e) for d, e in emotions.items()}, {d: [u[1] for u in told[d]] if d in told else [""] * len(e) for d, e in emotions.items()})
+        if lacking := sum(not u[i] for d in common for u in told[d]):
+            report.note(f"{lacking} utterances have no {what} in {path.name}.")
+    return (
+        {d: [u[0] for u in told[d]] if d in told else [""] * len(e) for d, e in emotions.items()},
+        {d: [u[1] for u in told[d]] if d in told else [""] * len(e) for d, e in emotions.items()},
+    )
 
 # %% ../nbs/09_import_m3ed.ipynb #fd9da5f0
-_ITEMS = ("dialogues", "speakers", "labels", "text", "audio", "visual", "sentences", "train ids", "valid ids", "test ids")
+_ITEMS = (
+    "dialogues",
+    "speakers",
+    "labels",
+    "text",
+    "audio",
+    "visual",
+    "sentences",
+    "train ids",
+    "valid ids",
+    "test ids",
+)
 _SPLITS = ("train", "valid", "test")
 
 
 def _collected(path: Path, data, annotation: Path | None, report: Report) -> tuple[dict, Iterator]:
     "Widths, and the dialogues (split, id, label set, {modality: rows}, extras) of a ten-item pickle."
     item = lambda i: f"{path}: item {i} ({_ITEMS[i]})"
-    labels = {d: _emotions(f"{item(2)}, dialogue '{d}'", v) for d, v in _by_dialogue(item(2), data[2]).items()}
-    splits = {s: _members(item(7 + k), data[7 + k], list(labels), report) for k, s in enumerate(_SPLITS)}
+    labels = {
+        d: _emotions(f"{item(2)}, dialogue '{d}'", v)
+        for d, v in _by_dialogue(item(2), data[2]).items()
+    }
+    splits = {
+        s: _members(item(7 + k), data[7 + k], list(labels), report) for k, s in enumerate(_SPLITS)
+    }
     for a, b in (("train", "valid"), ("train", "test"), ("valid", "test")):
-        if both := sorted(set(splits[a]) & set(splits[b])): raise CaratError(f"{path}: {len(both)} dialogues are in {a} and in {b}, such as {_some(both, 3)}. A dialogue belongs to one split. {_AGAIN}")
+        if both := sorted(set(splits[a]) & set(splits[b])):
+            raise CaratError(
+                f"{path}: {len(both)} dialogues are in {a} and in {b}, such as {_some(both, 3)}. A dialogue belongs to one split. {_AGAIN}"
+            )
     used = [d for s in _SPLITS for d in splits[s]]
-    if unused := [d for d in labels if d not in set(used)]: report.note(f"{len(unused)} dialogues have labels and are in no split, such as {_some(unused, 3)}; they were left out.")
+    if unused := [d for d in labels if d not in set(used)]:
+        report.note(
+            f"{len(unused)} dialogues have labels and are in no split, such as {_some(unused, 3)}; they were left out."
+        )
     features, widths = [], []
     for i in (3, 4, 5):
-        v = {d: _Vectors(f"{item(i)}, dialogue '{d}'", u) for d, u in _by_dialogue(item(i), data[i]).items() if d in labels}
+        v = {
+            d: _Vectors(f"{item(i)}, dialogue '{d}'", u)
+            for d, u in _by_dialogue(item(i), data[i]).items()
+            if d in labels
+        }
         found = {u.d for d, u in v.items() if u.d and d in set(used)}
-        if not found: raise CaratError(f"{item(i)} has features for none of the dialogues that have labels and a split. {_AGAIN}")
+        if not found:
+            raise CaratError(
+                f"{item(i)} has features for none of the dialogues that have labels and a split. {_AGAIN}"
+            )
         if len(found) > 1:
             odd = {u.d: d for d, u in v.items() if u.d and d in set(used)}
-            raise CaratError(f"{item(i)} has dialogues of different widths: " + ", ".join(f"'{odd[w]}' {w}" for w in sorted(found)) + f". A modality has one width. {_AGAIN}")
+            raise CaratError(
+                f"{item(i)} has dialogues of different widths: "
+                + ", ".join(f"'{odd[w]}' {w}" for w in sorted(found))
+                + f". A modality has one width. {_AGAIN}"
+            )
         for d in used:
-            if d in v and v[d].n and v[d].n != len(labels[d]): raise CaratError(f"{item(i)}: dialogue '{d}' has {v[d].n} utterances, and {len(labels[d])} labels. {_AGAIN}")
-        features.append(v); widths.append(found.pop())
+            if d in v and v[d].n and v[d].n != len(labels[d]):
+                raise CaratError(
+                    f"{item(i)}: dialogue '{d}' has {v[d].n} utterances, and {len(labels[d])} labels. {_AGAIN}"
+                )
+        features.append(v)
+        widths.append(found.pop())
     which = modalities_by_width(widths, f"{path}: items 3, 4 and 5")
-    _note_names(report, which, ("text", "audio", "visual"), widths, [f"item {i}" for i in (3, 4, 5)])
+    _note_names(
+        report, which, ("text", "audio", "visual"), widths, [f"item {i}" for i in (3, 4, 5)]
+    )
     n = {d: len(labels[d]) for d in used}
-    words, speakers = _joined(annotation, path, {d: labels[d] for d in used}, report) if annotation else (_strings(data[6], n), _strings(data[1], n) or _strings(data[0], n))
+    words, speakers = (
+        _joined(annotation, path, {d: labels[d] for d in used}, report)
+        if annotation
+        else (_strings(data[6], n), _strings(data[1], n) or _strings(data[0], n))
+    )
     if not annotation:
         for found, i, what in ((words, 6, "words"), (speakers, 1, "speakers")):
-            report.note(f"{what.capitalize()} are those of item {i if what == 'words' or _strings(data[1], n) else 0}." if found else f"Item {i} does not have {'a text' if i == 6 else 'a name'} for each utterance, so the store has no {what}.")
+            report.note(
+                f"{what.capitalize()} are those of item {i if what == 'words' or _strings(data[1], n) else 0}."
+                if found
+                else f"Item {i} does not have {'a text' if i == 6 else 'a name'} for each utterance, so the store has no {what}."
+            )
 
     def each():
         for s in _SPLITS:
             for d in splits[s]:
                 e, extra = labels[d], {"emotion": np.full(MAX_UTTERANCES, -1, np.int8)}
-                extra["emotion"][:min(len(e), MAX_UTTERANCES)] = e[:MAX_UTTERANCES]
+                extra["emotion"][: min(len(e), MAX_UTTERANCES)] = e[:MAX_UTTERANCES]
                 for k, v in (("text", words), ("speaker", speakers)):
-                    if v: extra[k] = "\n".join(v[d])
+                    if v:
+                        extra[k] = "\n".join(v[d])
                 yield s, d, e, {m: features[i].get(d) for m, i in which.items()}, extra
 
-    kinds = {"emotion": ("int8", (MAX_UTTERANCES,))} | ({"text": ("str", ())} if words else {}) | ({"speaker": ("str", ())} if speakers else {})
+    kinds = (
+        {"emotion": ("int8", (MAX_UTTERANCES,))}
+        | ({"text": ("str", ())} if words else {})
+        | ({"speaker": ("str", ())} if speakers else {})
+    )
     return {m: widths[i] for m, i in which.items()}, kinds, each(), len(used)
 
 
-def _note_names(report: Report, which: Mapping[str, int], called: Sequence[str], widths: Sequence[int], keys: Sequence[str]):
+def _note_names(
+    report: Report,
+    which: Mapping[str, int],
+    called: Sequence[str],
+    widths: Sequence[int],
+    keys: Sequence[str],
+):
     "Say in the report by what modalities were told apart."
     usual = {"text": "t", "audio": "a", "visual": "v"}
-    report.note("Modalities were named by their widths: " + ", ".join(f"{m} is {keys[i]} ({widths[i]})" for m, i in which.items()) + ".")
-    if moved := [f"{keys[i]} is {m}, where {called[i]} is expected" for m, i in which.items() if usual[called[i]] != m]: report.note("The file does not have them in the usual places: " + ", ".join(moved) + ".")
+    report.note(
+        "Modalities were named by their widths: "
+        + ", ".join(f"{m} is {keys[i]} ({widths[i]})" for m, i in which.items())
+        + "."
+    )
+    if moved := [
+        f"{keys[i]} is {m}, where {called[i]} is expected"
+        for m, i in which.items()
+        if usual[called[i]] != m
+    ]:
+        report.note("The file does not have them in the usual places: " + ", ".join(moved) + ".")
     for m, known in (("v", _FACE), ("a", _VOICE)):
-        if widths[which[m]] not in known: report.note(f"The width {widths[which[m]]} is not known; it is taken for {'vision' if m == 'v' else 'audio'} because it is what is left.")
+        if widths[which[m]] not in known:
+            report.note(
+                f"The width {widths[which[m]]} is not known; it is taken for {'vision' if m == 'v' else 'audio'} because it is what is left."
+            )
 
 
-def _from_pickle(path: Path, data, annotation: Path | None, out: Path, overwrite: bool, progress: bool) -> Report:
+def _from_pickle(
+    path: Path, data, annotation: Path | None, out: Path, overwrite: bool, progress: bool
+) -> Report:
     report = Report("M3ED, ten-item feature pickle", [path, *([annotation] if annotation else [])])
     widths, extras, each, total = _collected(path, data, annotation, report)
     empty, gone, gaps, zero = [], [], {m: [] for m in widths}, {m: 0 for m in widths}
-    with StoreWriter(out, "M3ED", M3ED_LABELS, widths, extras=extras, overwrite=overwrite, attrs={"source": "M3ED, features by dialogue"}) as w:
-        for s, d, e, rows, extra in tqdm(each, total=total, unit=" dialogues", disable=not progress):
+    with StoreWriter(
+        out,
+        "M3ED",
+        M3ED_LABELS,
+        widths,
+        extras=extras,
+        overwrite=overwrite,
+        attrs={"source": "M3ED, features by dialogue"},
+    ) as w:
+        for s, d, e, rows, extra in tqdm(
+            each, total=total, unit=" dialogues", disable=not progress
+        ):
             report.split(s)
-            if not len(e): empty.append(d); continue
+            if not len(e):
+                empty.append(d)
+                continue
             x = {m: v.read(MAX_UTTERANCES) for m, v in rows.items() if v is not None and v.n}
             for m in widths:
-                if m not in x: gaps[m].append(d)
-            if not x: gone.append(d); continue
-            _add(w, report, s, d, np.bincount(e, minlength=len(M3ED_LABELS))[None] > 0, x, extra, zero)
+                if m not in x:
+                    gaps[m].append(d)
+            if not x:
+                gone.append(d)
+                continue
+            _add(
+                w,
+                report,
+                s,
+                d,
+                np.bincount(e, minlength=len(M3ED_LABELS))[None] > 0,
+                x,
+                extra,
+                zero,
+            )
             r = report.split(s)
-            for k, v in (("utterances", len(e)), (f"dialogues longer than {MAX_UTTERANCES}", len(e) > MAX_UTTERANCES), ("utterances cut", max(0, len(e) - MAX_UTTERANCES)),
-                         (f"labels that occur past utterance {MAX_UTTERANCES} only", len(set(e.tolist()) - set(e[:MAX_UTTERANCES].tolist())))): r[k] = r.get(k, 0) + int(v)
-        if empty: report.note(f"{len(empty)} dialogues have no utterance, such as {_some(empty, 3)}; they were left out.")
+            for k, v in (
+                ("utterances", len(e)),
+                (f"dialogues longer than {MAX_UTTERANCES}", len(e) > MAX_UTTERANCES),
+                ("utterances cut", max(0, len(e) - MAX_UTTERANCES)),
+                (
+                    f"labels that occur past utterance {MAX_UTTERANCES} only",
+                    len(set(e.tolist()) - set(e[:MAX_UTTERANCES].tolist())),
+                ),
+            ):
+                r[k] = r.get(k, 0) + int(v)
+        if empty:
+            report.note(
+                f"{len(empty)} dialogues have no utterance, such as {_some(empty, 3)}; they were left out."
+            )
         for m, v in gaps.items():
-            if v := [d for d in v if d not in set(gone)]: report.note(f"{len(v)} dialogues have no features of {m}, such as {_some(v, 3)}; the modality is missing there.")
-        if gone: report.note(f"{len(gone)} dialogues have no features at all, such as {_some(gone, 3)}; they were left out.")
+            if v := [d for d in v if d not in set(gone)]:
+                report.note(
+                    f"{len(v)} dialogues have no features of {m}, such as {_some(v, 3)}; the modality is missing there."
+                )
+        if gone:
+            report.note(
+                f"{len(gone)} dialogues have no features at all, such as {_some(gone, 3)}; they were left out."
+            )
         _finish(w, report, path, zero)
     return report
 
@@ -288,8 +556,10 @@ def _add(w: StoreWriter, report: Report, s: str, d: str, y, x: dict, extra: dict
         report.nonfinite(s, m, *counts)
         some = x[m].any(1)
         zero[m] += int((~some).sum()) if some.any() else 0
-        if not some.any(): x[m] = x[m][:0]                        # nothing but zeros: the modality is missing
-    for m in w.modalities: report.count_lengths(s, m, [len(x.get(m, ()))])
+        if not some.any():
+            x[m] = x[m][:0]  # nothing but zeros: the modality is missing
+    for m in w.modalities:
+        report.count_lengths(s, m, [len(x.get(m, ()))])
     report.count_labels(s, y, M3ED_LABELS)
     report.split(s)["rows"] = report.split(s).get("rows", 0) + 1
     w.add(s, d, y[0], x, extra)
@@ -297,11 +567,22 @@ def _add(w: StoreWriter, report: Report, s: str, d: str, y, x: dict, extra: dict
 
 def _finish(w: StoreWriter, report: Report, path: Path, zero: Mapping[str, int]):
     for s in _SPLITS[:2]:
-        if not report.split(s).get("rows"): raise CaratError(f"{path} has no dialogue in {s}. {_AGAIN}")
-    if not report.split("test").get("rows"): report.note("There is no dialogue in test.")
-    if any(zero.values()): report.note("Utterances whose features are all zero, in dialogues where others are not: " + ", ".join(f"{m} {n}" for m, n in zero.items() if n) + ". They are kept as steps.")
-    report.note(f"A sample is a dialogue: at most {MAX_UTTERANCES} utterances are kept, and the labels are those of all utterances.")
-    report.note("Some releases of these features come from models that were fine-tuned on M3ED's own emotion labels. The file does not say which one it is.")
+        if not report.split(s).get("rows"):
+            raise CaratError(f"{path} has no dialogue in {s}. {_AGAIN}")
+    if not report.split("test").get("rows"):
+        report.note("There is no dialogue in test.")
+    if any(zero.values()):
+        report.note(
+            "Utterances whose features are all zero, in dialogues where others are not: "
+            + ", ".join(f"{m} {n}" for m, n in zero.items() if n)
+            + ". They are kept as steps."
+        )
+    report.note(
+        f"A sample is a dialogue: at most {MAX_UTTERANCES} utterances are kept, and the labels are those of all utterances."
+    )
+    report.note(
+        "Some releases of these features come from models that were fine-tuned on M3ED's own emotion labels. The file does not say which one it is."
+    )
     w.attrs["report"] = report.to_json()
 
 # %% ../nbs/09_import_m3ed.ipynb #9420bdf9
@@ -312,96 +593,187 @@ def _columns(path: Path, data) -> tuple[dict[int, int], str | None]:
     "{label id: column}, by the file's own dictionary, and what is to be said about it."
     words = data.get("dict")
     words = words.get("tgt") if isinstance(words, dict) else None
-    if words is None: return {4 + i: i for i in range(len(M3ED_LABELS))}, "The file has no dictionary of its labels; ids 4 to 10 were taken as " + ", ".join(M3ED_LABELS) + "."
-    if not isinstance(words, dict): raise CaratError(f"{path}: ['dict']['tgt'] is {type(words).__name__}, and should be a dictionary of label ids. {_AGAIN}")
+    if words is None:
+        return {
+            4 + i: i for i in range(len(M3ED_LABELS))
+        }, "The file has no dictionary of its labels; ids 4 to 10 were taken as " + ", ".join(
+            M3ED_LABELS
+        ) + "."
+    if not isinstance(words, dict):
+        raise CaratError(
+            f"{path}: ['dict']['tgt'] is {type(words).__name__}, and should be a dictionary of label ids. {_AGAIN}"
+        )
     columns = {}
     for word, i in words.items():
         word = _text(word).strip()
-        if type(i) is not int or i in columns: raise CaratError(f"{path}: ['dict']['tgt'] gives '{word[:60]}' the id {i if type(i) is int else type(i).__name__}; ids are whole numbers, each given once. {_AGAIN}")
+        if type(i) is not int or i in columns:
+            raise CaratError(
+                f"{path}: ['dict']['tgt'] gives '{word[:60]}' the id {i if type(i) is int else type(i).__name__}; ids are whole numbers, each given once. {_AGAIN}"
+            )
         columns[i] = -1 if word.startswith("<") else _EMOTION.get(word.lower(), -2)
-        if columns[i] == -2: raise CaratError(f"{path}: ['dict']['tgt'] names '{word[:60]}'; the emotions of M3ED are {', '.join(M3ED_LABELS)}. {_AGAIN}")
+        if columns[i] == -2:
+            raise CaratError(
+                f"{path}: ['dict']['tgt'] names '{word[:60]}'; the emotions of M3ED are {', '.join(M3ED_LABELS)}. {_AGAIN}"
+            )
     found = sorted(c for c in columns.values() if c >= 0)
-    if found != list(range(len(M3ED_LABELS))): raise CaratError(f"{path}: ['dict']['tgt'] should name each of {', '.join(M3ED_LABELS)} once. Is it a file of MOSEI?")
+    if found != list(range(len(M3ED_LABELS))):
+        raise CaratError(
+            f"{path}: ['dict']['tgt'] should name each of {', '.join(M3ED_LABELS)} once. Is it a file of MOSEI?"
+        )
     return columns, None
 
 
 def _label_sets(where: str, tgt, columns: Mapping[int, int]) -> np.ndarray:  # (N, 7)
     "The label sets of id lists such as [2, 4, 7, 3]."
-    if isinstance(tgt, PickledArray) and tgt.ndim == 2 and tgt.dtype.kind in "iu": tgt = _items(where, tgt)
-    if not isinstance(tgt, (list, tuple)): raise CaratError(f"{where} is {type(tgt).__name__}, and should be a list with the label ids of each row. {_AGAIN}")
+    if isinstance(tgt, PickledArray) and tgt.ndim == 2 and tgt.dtype.kind in "iu":
+        tgt = _items(where, tgt)
+    if not isinstance(tgt, (list, tuple)):
+        raise CaratError(
+            f"{where} is {type(tgt).__name__}, and should be a list with the label ids of each row. {_AGAIN}"
+        )
     y = np.zeros((len(tgt), len(M3ED_LABELS)), np.float32)
     for r, ids in enumerate(tgt):
-        if isinstance(ids, PickledArray) and ids.ndim == 1 and ids.dtype.kind in "iu": ids = _items(f"{where}, row {r}", ids)
-        if not isinstance(ids, (list, tuple)): raise CaratError(f"{where}, row {r} is {type(ids).__name__}, and should be a list of label ids. {_AGAIN}")
+        if isinstance(ids, PickledArray) and ids.ndim == 1 and ids.dtype.kind in "iu":
+            ids = _items(f"{where}, row {r}", ids)
+        if not isinstance(ids, (list, tuple)):
+            raise CaratError(
+                f"{where}, row {r} is {type(ids).__name__}, and should be a list of label ids. {_AGAIN}"
+            )
         for i in ids:
-            if type(i) is not int or i not in columns and not 0 <= i <= 3: raise CaratError(f"{where}, row {r} holds {f'the label id {str(i)[:20]}' if type(i) is int else f'a {type(i).__name__}'}; emotions are {sorted(k for k, c in columns.items() if c >= 0)}. {_AGAIN}")
-            if columns.get(i, -1) >= 0: y[r, columns[i]] = 1
+            if type(i) is not int or i not in columns and not 0 <= i <= 3:
+                raise CaratError(
+                    f"{where}, row {r} holds {f'the label id {str(i)[:20]}' if type(i) is int else f'a {type(i).__name__}'}; emotions are {sorted(k for k, c in columns.items() if c >= 0)}. {_AGAIN}"
+                )
+            if columns.get(i, -1) >= 0:
+                y[r, columns[i]] = 1
     return y
 
 
 def _lengths(path: Path, data, s: str, n: int) -> np.ndarray | None:
     "The file's own lengths of a split's dialogues, if it has them."
     v = data[s].get("len_list", data.get("len_list"))
-    if isinstance(v, dict): v = v.get(s)
-    if isinstance(v, PickledArray) and v.ndim == 1 and v.dtype.kind in "iu": v = _items(f"{path}: 'len_list' of '{s}'", v)
-    if v is None: return None
-    if not isinstance(v, (list, tuple)) or len(v) != n or not all(type(i) is int and 0 <= i < 1 << 31 for i in v): raise CaratError(f"{path}: 'len_list' of '{s}' should have the number of utterances of each of {n} dialogues. {_AGAIN}")
+    if isinstance(v, dict):
+        v = v.get(s)
+    if isinstance(v, PickledArray) and v.ndim == 1 and v.dtype.kind in "iu":
+        v = _items(f"{path}: 'len_list' of '{s}'", v)
+    if v is None:
+        return None
+    if (
+        not isinstance(v, (list, tuple))
+        or len(v) != n
+        or not all(type(i) is int and 0 <= i < 1 << 31 for i in v)
+    ):
+        raise CaratError(
+            f"{path}: 'len_list' of '{s}' should have the number of utterances of each of {n} dialogues. {_AGAIN}"
+        )
     return np.array(v, np.int64)
 
 
 def _from_container(path: Path, data, out: Path, overwrite: bool, progress: bool) -> Report:
     report = Report("M3ED, padded file of the published reader", [path])
-    rows = {s: [_Rows(f"{path}: '{k}' of '{s}'", _entry(f"{path}: '{s}'", _entry(str(path), data, s), k)) for k in _KEYS] for s in _SPLITS}
+    rows = {
+        s: [
+            _Rows(
+                f"{path}: '{k}' of '{s}'", _entry(f"{path}: '{s}'", _entry(str(path), data, s), k)
+            )
+            for k in _KEYS
+        ]
+        for s in _SPLITS
+    }
     widths = [r.d for r in rows["train"]]
     which = modalities_by_width(widths, f"{path}: {', '.join(_KEYS)}")
     _note_names(report, which, ("text", "audio", "visual"), widths, _KEYS)
     columns, said = _columns(path, data)
-    if said: report.note(said)
+    if said:
+        report.note(said)
     work = {}
     for s in _SPLITS:
-        y = _label_sets(f"{path}: 'tgt' of '{s}'", _entry(f"{path}: '{s}'", data[s], "tgt"), columns)
+        y = _label_sets(
+            f"{path}: 'tgt' of '{s}'", _entry(f"{path}: '{s}'", data[s], "tgt"), columns
+        )
         for r, d in zip(rows[s], widths):
-            if r.d != d: raise CaratError(f"{r.where} has width {r.d}, and {d} in 'train'. {_AGAIN}")
-            if r.n != len(y): raise CaratError(f"{r.where} has {r.n} rows, and 'tgt' {len(y)}. {_AGAIN}")
-            if r.T != rows["train"][0].T: raise CaratError(f"{r.where} has {r.T} utterances a dialogue, and {rows['train'][0].T} elsewhere. {_AGAIN}")
+            if r.d != d:
+                raise CaratError(f"{r.where} has width {r.d}, and {d} in 'train'. {_AGAIN}")
+            if r.n != len(y):
+                raise CaratError(f"{r.where} has {r.n} rows, and 'tgt' {len(y)}. {_AGAIN}")
+            if r.T != rows["train"][0].T:
+                raise CaratError(
+                    f"{r.where} has {r.T} utterances a dialogue, and {rows['train'][0].T} elsewhere. {_AGAIN}"
+                )
         work[s] = y, _lengths(path, data, s, len(y))
     del data
     zero, none, bare, T = {m: 0 for m in which}, [], [], rows["train"][0].T
-    with StoreWriter(out, "M3ED", M3ED_LABELS, {m: widths[i] for m, i in which.items()}, overwrite=overwrite, attrs={"source": "M3ED, padded features"}) as w:
+    with StoreWriter(
+        out,
+        "M3ED",
+        M3ED_LABELS,
+        {m: widths[i] for m, i in which.items()},
+        overwrite=overwrite,
+        attrs={"source": "M3ED, padded features"},
+    ) as w:
         for s, (y, lengths) in work.items():
-            edges = [np.min([zero_edges(x) for x in b.values()], 0) for b in _together(dict(enumerate(rows[s])), progress, f"{s}: looking")]   # a dialogue ends where its last modality does
+            edges = [
+                np.min([zero_edges(x) for x in b.values()], 0)
+                for b in _together(dict(enumerate(rows[s])), progress, f"{s}: looking")
+            ]  # a dialogue ends where its last modality does
             first, last = np.concatenate(edges, 1) if edges else np.zeros((2, 0), np.int64)
             side = report.padding(s, "all", first, last, T)
             end = np.where(last >= T, 0, T - last) if side != "left" else np.full(len(y), T)
             begin = first if side == "left" else np.zeros(len(y), np.int64)
             begin = np.minimum(begin, end)
             if lengths is not None:
-                wrong = np.flatnonzero((np.minimum(lengths, T) < end - begin) & (lengths < MAX_UTTERANCES))
-                if len(wrong): raise CaratError(f"{path}: 'len_list' says that row {wrong[0]} of '{s}' has {lengths[wrong[0]]} utterances, and it has features for {(end - begin)[wrong[0]]}. {_AGAIN}")
-                if more := int((np.minimum(lengths, T) > end - begin).sum()): report.note(f"'{s}': {more} dialogues have fewer rows that are not zero than 'len_list' says; they end with their last row that is not zero.")
-                report.split(s)[f"dialogues longer than {MAX_UTTERANCES}"] = int((lengths > MAX_UTTERANCES).sum())
+                wrong = np.flatnonzero(
+                    (np.minimum(lengths, T) < end - begin) & (lengths < MAX_UTTERANCES)
+                )
+                if len(wrong):
+                    raise CaratError(
+                        f"{path}: 'len_list' says that row {wrong[0]} of '{s}' has {lengths[wrong[0]]} utterances, and it has features for {(end - begin)[wrong[0]]}. {_AGAIN}"
+                    )
+                if more := int((np.minimum(lengths, T) > end - begin).sum()):
+                    report.note(
+                        f"'{s}': {more} dialogues have fewer rows that are not zero than 'len_list' says; they end with their last row that is not zero."
+                    )
+                report.split(s)[f"dialogues longer than {MAX_UTTERANCES}"] = int(
+                    (lengths > MAX_UTTERANCES).sum()
+                )
             i = 0
             for blocks in _together(dict(enumerate(rows[s])), progress, f"{s}: writing"):
                 for b in range(len(blocks[0])):
-                    n, id = slice(int(begin[i]), min(int(end[i]), int(begin[i]) + MAX_UTTERANCES)), f"{s}-{i:04d}"
-                    with np.errstate(over="ignore"): x = {m: blocks[k][b, n].astype(np.float32) for m, k in which.items()}
-                    if end[i] == begin[i]: none.append(id)
-                    elif not y[i].any(): bare.append(id)
-                    if end[i] > begin[i]: _add(w, report, s, id, y[i:i + 1] > 0, x, {}, zero)
+                    n, id = (
+                        slice(int(begin[i]), min(int(end[i]), int(begin[i]) + MAX_UTTERANCES)),
+                        f"{s}-{i:04d}",
+                    )
+                    with np.errstate(over="ignore"):
+                        x = {m: blocks[k][b, n].astype(np.float32) for m, k in which.items()}
+                    if end[i] == begin[i]:
+                        none.append(id)
+                    elif not y[i].any():
+                        bare.append(id)
+                    if end[i] > begin[i]:
+                        _add(w, report, s, id, y[i : i + 1] > 0, x, {}, zero)
                     i += 1
-        if none: report.note(f"{len(none)} dialogues have no features at all, such as {_some(none, 3)}; they were left out.")
-        if bare: report.note(f"{len(bare)} dialogues have no label, such as {_some(bare, 3)}. They were kept; in M3ED every dialogue has one.")
+        if none:
+            report.note(
+                f"{len(none)} dialogues have no features at all, such as {_some(none, 3)}; they were left out."
+            )
+        if bare:
+            report.note(
+                f"{len(bare)} dialogues have no label, such as {_some(bare, 3)}. They were kept; in M3ED every dialogue has one."
+            )
         report.note("The file has no ids; dialogues are named by split and row.")
         _finish(w, report, path, zero)
     return report
 
 # %% ../nbs/09_import_m3ed.ipynb #5c50e3a9
-def prepare_m3ed(features: str | Path,                  # the pickle with ten items, or m3ed_data_60.pt
-                 out: str | Path,                       # the store to make
-                 annotation: str | Path | None = None,  # annotation.json of the release, for words and speakers; only with the pickle
-                 overwrite: bool = False,               # replace `out` where it exists
-                 progress: bool = True,                 # show a bar
-                ) -> Path:                              # `out`; NAME.report.json is beside it
+def prepare_m3ed(
+    features: str | Path,  # the pickle with ten items, or m3ed_data_60.pt
+    out: str | Path,  # the store to make
+    annotation: str
+    | Path
+    | None = None,  # annotation.json of the release, for words and speakers; only with the pickle
+    overwrite: bool = False,  # replace `out` where it exists
+    progress: bool = True,  # show a bar
+) -> Path:  # `out`; NAME.report.json is beside it
     """Turn M3ED features into a store: a sample is a dialogue, its sequence the first 60 utterances, its labels those of all utterances.
 
     Modalities are named by their widths. Values are kept in float32, since those of IS10 exceed float16. From the pickle, the store also has the utterances' `emotion` (60,), and `text` and `speaker`, a line for each utterance,
@@ -409,14 +781,26 @@ def prepare_m3ed(features: str | Path,                  # the pickle with ten it
     """
     path, out = Path(features), Path(out)
     for f in (path, annotation):
-        if f is not None and not Path(f).is_file(): raise CaratError(f"there is no file {f}.")
+        if f is not None and not Path(f).is_file():
+            raise CaratError(f"there is no file {f}.")
     data = read_pickle(path)
     if isinstance(data, (list, tuple)):
-        if len(data) != len(_ITEMS): raise CaratError(f"{path} has {len(data)} items, and M3ED features have ten: {', '.join(_ITEMS)}. Is it the right file?")
-        report = _from_pickle(path, data, None if annotation is None else Path(annotation), out, overwrite, progress)
+        if len(data) != len(_ITEMS):
+            raise CaratError(
+                f"{path} has {len(data)} items, and M3ED features have ten: {', '.join(_ITEMS)}. Is it the right file?"
+            )
+        report = _from_pickle(
+            path, data, None if annotation is None else Path(annotation), out, overwrite, progress
+        )
     elif isinstance(data, dict):
-        if annotation is not None: raise CaratError(f"{path} has no ids of dialogues, so {annotation} cannot be joined to it. Use the pickle with ten items, or leave the annotation out.")
+        if annotation is not None:
+            raise CaratError(
+                f"{path} has no ids of dialogues, so {annotation} cannot be joined to it. Use the pickle with ten items, or leave the annotation out."
+            )
         report = _from_container(path, data, out, overwrite, progress)
-    else: raise CaratError(f"{path} holds {type(data).__name__}, and should be a list of ten items, or the dictionary of m3ed_data_60.pt. Is it the right file?")
+    else:
+        raise CaratError(
+            f"{path} holds {type(data).__name__}, and should be a list of ten items, or the dictionary of m3ed_data_60.pt. Is it the right file?"
+        )
     report.save(out)
     return out

@@ -13,20 +13,28 @@ from sklearn.metrics import average_precision_score
 from .core import CaratError
 
 # %% ../nbs/20_metrics.ipynb #7ac128c4
-def _matrix(x, what, # an array or tensor (N, C)
-    labels=None,     # names of the C columns, to check the width
+def _matrix(
+    x,
+    what,  # an array or tensor (N, C)
+    labels=None,  # names of the C columns, to check the width
 ):
     "A NumPy view (N, C) of an array or a tensor on any device, checked."
     if hasattr(x, "detach"):
         x = x.detach().float().cpu().numpy() if x.is_floating_point() else x.detach().cpu().numpy()
     x = np.asarray(x)
     if x.ndim != 2:
-        raise CaratError(f"{what}: expected one row a sample and one column a label, got shape {x.shape}")
+        raise CaratError(
+            f"{what}: expected one row a sample and one column a label, got shape {x.shape}"
+        )
     if labels is not None and len(labels) != x.shape[1]:
-        raise CaratError(f"{what}: {x.shape[1]} columns, but {len(labels)} label names: {', '.join(labels)}")
+        raise CaratError(
+            f"{what}: {x.shape[1]} columns, but {len(labels)} label names: {', '.join(labels)}"
+        )
     if x.dtype.kind == "f" and not np.isfinite(x).all():
         i, c = np.argwhere(~np.isfinite(x))[0]
-        raise CaratError(f"{what}: the value in row {i}, column {c} is {x[i, c]}; every value must be finite")
+        raise CaratError(
+            f"{what}: the value in row {i}, column {c} is {x[i, c]}; every value must be finite"
+        )
     return x
 
 
@@ -39,29 +47,30 @@ def _pair(y, p, labels=None):
 
 # %% ../nbs/20_metrics.ipynb #76af14c1
 def choose(
-    scores,           # (N, C) scores
-    threshold: float, # a label is chosen where its score is above this
-) -> np.ndarray:      # (N, C) bool
+    scores,  # (N, C) scores
+    threshold: float,  # a label is chosen where its score is above this
+) -> np.ndarray:  # (N, C) bool
     "The chosen labels: strictly above the threshold, compared in float64 so that a cut between two float32 scores stays between them."
     return _matrix(scores, "scores").astype(np.float64) > float(threshold)
 
 # %% ../nbs/20_metrics.ipynb #173a2bb0
 def mean_jaccard(
-    y,       # (N, C) truth, positive where > 0
-    p,       # (N, C) bool, the chosen labels
+    y,  # (N, C) truth, positive where > 0
+    p,  # (N, C) bool, the chosen labels
 ) -> float:  # in [0, 1]
     "Acc of the benchmark: mean over samples of |Y & P| / max(1, |Y | P|); an empty prediction of an empty truth counts 0."
     y, p = _pair(y, p)
     p = p > 0
-    if not len(y): return 0.0
+    if not len(y):
+        return 0.0
     both, either = (y & p).sum(1), (y | p).sum(1)
     return float((both / np.maximum(1, either)).mean())
 
 
 def micro_scores(
-    y, # (N, C) truth, positive where > 0
-    p, # (N, C) bool, the chosen labels
-) -> tuple: # precision, recall, F1, each in [0, 1]; 0 where undefined
+    y,  # (N, C) truth, positive where > 0
+    p,  # (N, C) bool, the chosen labels
+) -> tuple:  # precision, recall, F1, each in [0, 1]; 0 where undefined
     "Micro precision, recall and F1: all N x C decisions in one pot."
     y, p = _pair(y, p)
     return _prf((y & (p > 0)).sum(), (p > 0).sum(), y.sum())
@@ -69,31 +78,42 @@ def micro_scores(
 
 def _prf(hits, predicted, positives):
     hits, predicted, positives = int(hits), int(predicted), int(positives)
-    return (hits / max(1, predicted), hits / max(1, positives), 2 * hits / max(1, predicted + positives))
+    return (
+        hits / max(1, predicted),
+        hits / max(1, positives),
+        2 * hits / max(1, predicted + positives),
+    )
 
 # %% ../nbs/20_metrics.ipynb #78afeeaa
 def choose_threshold(
-    y,      # (N, C) truth, positive where > 0
-    scores, # (N, C) scores
-) -> float: # the threshold with the largest micro-F1
+    y,  # (N, C) truth, positive where > 0
+    scores,  # (N, C) scores
+) -> float:  # the threshold with the largest micro-F1
     "The threshold that maximises micro-F1, exact: every cut between two different scores is tried. Equal cuts: the highest, which chooses least."
     y, scores = _pair(y, scores)
     s = scores.astype(np.float64).ravel()
-    if not s.size: raise CaratError("a threshold cannot be chosen on a split without samples")
+    if not s.size:
+        raise CaratError("a threshold cannot be chosen on a split without samples")
     order = np.argsort(-s, kind="stable")
-    s, hits = s[order], np.cumsum(y.ravel()[order])             # choosing the first k entries has hits[k-1] hits
-    k = np.flatnonzero(np.append(s[:-1] > s[1:], True))         # equal scores fall on the same side of every cut
-    f1 = 2 * hits[k] / (k + 1 + hits[-1])                       # predicted = k + 1, positives = hits[-1]
-    best = k[np.argmax(f1)]                                     # argmax: the first, that is the highest cut
-    if hits[-1] == 0: return float(s[0])                        # no positives: choose nothing
+    s, hits = (
+        s[order],
+        np.cumsum(y.ravel()[order]),
+    )  # choosing the first k entries has hits[k-1] hits
+    k = np.flatnonzero(
+        np.append(s[:-1] > s[1:], True)
+    )  # equal scores fall on the same side of every cut
+    f1 = 2 * hits[k] / (k + 1 + hits[-1])  # predicted = k + 1, positives = hits[-1]
+    best = k[np.argmax(f1)]  # argmax: the first, that is the highest cut
+    if hits[-1] == 0:
+        return float(s[0])  # no positives: choose nothing
     below = s[best + 1] if best + 1 < len(s) else s[-1] - max(1e-6, abs(s[-1]) * 1e-6)
     return float((s[best] + below) / 2) if (s[best] + below) / 2 < s[best] else float(below)
 
 # %% ../nbs/20_metrics.ipynb #486035bb
 def label_f1(
-    y, # (N, C) truth, positive where > 0
-    p, # (N, C) bool, the chosen labels
-) -> np.ndarray: # (C,) F1 of each label; 0 where undefined
+    y,  # (N, C) truth, positive where > 0
+    p,  # (N, C) bool, the chosen labels
+) -> np.ndarray:  # (C,) F1 of each label; 0 where undefined
     "F1 of each label by itself."
     y, p = _pair(y, p)
     p = p > 0
@@ -101,34 +121,50 @@ def label_f1(
 
 
 def label_ap(
-    y,      # (N, C) truth, positive where > 0
-    scores, # (N, C) scores
-) -> np.ndarray: # (C,) average precision of each label; 0 for a label without positives
+    y,  # (N, C) truth, positive where > 0
+    scores,  # (N, C) scores
+) -> np.ndarray:  # (C,) average precision of each label; 0 for a label without positives
     "Average precision of each label (scikit-learn): how well the scores rank, whatever the threshold."
     y, scores = _pair(y, scores)
-    return np.array([average_precision_score(y[:, c], scores[:, c]) if y[:, c].any() else 0.0 for c in range(y.shape[1])])
+    return np.array(
+        [
+            average_precision_score(y[:, c], scores[:, c]) if y[:, c].any() else 0.0
+            for c in range(y.shape[1])
+        ]
+    )
 
 # %% ../nbs/20_metrics.ipynb #e8ef9f1d
 def multilabel_metrics(
-    y,                       # (N, C) truth, positive where > 0
-    scores,                  # (N, C) scores, or chosen labels as 0 and 1 (bool)
+    y,  # (N, C) truth, positive where > 0
+    scores,  # (N, C) scores, or chosen labels as 0 and 1 (bool)
     threshold: float = 0.5,  # a label is chosen where its score is above this
-    labels=None,             # names of the C columns; their numbers where not given
-) -> dict: # acc, p, r, f1, macro_f1, map, threshold, samples, and by label name label_f1 and label_ap
+    labels=None,  # names of the C columns; their numbers where not given
+) -> (
+    dict
+):  # acc, p, r, f1, macro_f1, map, threshold, samples, and by label name label_f1 and label_ap
     "Every number of chapter 20 for one prediction, as plain floats. Raises CaratError where shapes differ or a score is not finite."
     y, scores = _pair(y, scores, labels)
     labels = [str(c) for c in range(y.shape[1])] if labels is None else [str(c) for c in labels]
     chosen = choose(scores, threshold)
     p, r, f1 = micro_scores(y, chosen)
     by_f1, by_ap = label_f1(y, chosen), label_ap(y, scores)
-    return dict(acc=mean_jaccard(y, chosen), p=p, r=r, f1=f1, macro_f1=float(by_f1.mean()), map=float(by_ap.mean()),
-                threshold=float(threshold), samples=len(y),
-                label_f1={c: float(v) for c, v in zip(labels, by_f1)}, label_ap={c: float(v) for c, v in zip(labels, by_ap)})
+    return dict(
+        acc=mean_jaccard(y, chosen),
+        p=p,
+        r=r,
+        f1=f1,
+        macro_f1=float(by_f1.mean()),
+        map=float(by_ap.mean()),
+        threshold=float(threshold),
+        samples=len(y),
+        label_f1={c: float(v) for c, v in zip(labels, by_f1)},
+        label_ap={c: float(v) for c, v in zip(labels, by_ap)},
+    )
 
 # %% ../nbs/20_metrics.ipynb #28c4c199
 def best_constant_set(
-    y, # (N, C) truth, positive where > 0
-) -> np.ndarray: # (C,) bool, the set
+    y,  # (N, C) truth, positive where > 0
+) -> np.ndarray:  # (C,) bool, the set
     "The one label set that, predicted for every sample, has the largest micro-F1: a run of the most frequent labels."
     y = _matrix(y, "truth") > 0
     n, count = len(y), y.sum(0)
@@ -141,19 +177,26 @@ def best_constant_set(
 
 # %% ../nbs/20_metrics.ipynb #9cce0b80
 def trivial_predictors(
-    y_train,       # (N, C) truth of the set on which the predictors are chosen
-    y_eval,        # (n, C) truth of the set on which they are measured
-    labels,        # names of the C columns
-    seed: int = 0, # of the random predictor
-) -> dict:         # name -> multilabel_metrics
+    y_train,  # (N, C) truth of the set on which the predictors are chosen
+    y_eval,  # (n, C) truth of the set on which they are measured
+    labels,  # names of the C columns
+    seed: int = 0,  # of the random predictor
+) -> dict:  # name -> multilabel_metrics
     "What is reached without looking at a sample: always one label, all labels, the best constant set, labels drawn with their prior probability."
-    y_train, y_eval = _matrix(y_train, "training truth", labels) > 0, _matrix(y_eval, "truth", labels) > 0
+    y_train, y_eval = (
+        _matrix(y_train, "training truth", labels) > 0,
+        _matrix(y_eval, "truth", labels) > 0,
+    )
     n, C = y_eval.shape
-    one = lambda row: multilabel_metrics(y_eval, np.broadcast_to(np.asarray(row, float), (n, C)), 0.5, labels)
+    one = lambda row: multilabel_metrics(
+        y_eval, np.broadcast_to(np.asarray(row, float), (n, C)), 0.5, labels
+    )
     out = {f"always {{{name}}}": one(np.arange(C) == c) for c, name in enumerate(labels)}
     out["always every label"] = one(np.ones(C))
     best = best_constant_set(y_train)
-    out["best constant set {" + ", ".join(str(c) for c, b in zip(labels, best) if b) + "}"] = one(best)
+    out["best constant set {" + ", ".join(str(c) for c, b in zip(labels, best) if b) + "}"] = one(
+        best
+    )
     drawn = np.random.default_rng(seed).random((n, C)) < y_train.mean(0)
     out["drawn with prior probability"] = multilabel_metrics(y_eval, drawn, 0.5, labels)
     return out

@@ -27,65 +27,104 @@ from .shuffle import AggregationHead, draw_shuffle, shuffle
 @dataclass(frozen=True)
 class CaratConfig:
     "Everything that shapes CARAT. `CaratConfig()` is the paper; `CaratConfig.reference()` is the published code."
+
     # the data
-    modalities: dict = field(default_factory=lambda: {"t": 300, "v": 35, "a": 74}) # ordered: name -> width of a step
-    labels: tuple = ("happy", "sad", "anger", "surprise", "disgust", "fear") # names of the C labels
-    max_steps: int = 60 # longest sequence; positions beyond it do not exist
+    modalities: dict = field(
+        default_factory=lambda: {"t": 300, "v": 35, "a": 74}
+    )  # ordered: name -> width of a step
+    labels: tuple = (
+        "happy",
+        "sad",
+        "anger",
+        "surprise",
+        "disgust",
+        "fear",
+    )  # names of the C labels
+    max_steps: int = 60  # longest sequence; positions beyond it do not exist
     # sizes (paper, Implementation Details; d_h, heads, feed-forward and dropout from the published code)
-    layers: tuple = (6, 4, 4) # Transformer layers, one number a modality
-    d: int = 256 # hidden width
-    d_z: int = 64 # latent width
-    d_h: int = 128 # hidden width of En and De
-    heads: int = 8 # attention heads
-    ff: int = 256 # width of the feed-forward sub-layer
-    dropout: float = 0.3 # on embeddings, attention and sub-layer outputs
-    input_norm: bool = True # LayerNorm on the raw features, as in the published code (the paper is silent)
+    layers: tuple = (6, 4, 4)  # Transformer layers, one number a modality
+    d: int = 256  # hidden width
+    d_z: int = 64  # latent width
+    d_h: int = 128  # hidden width of En and De
+    heads: int = 8  # attention heads
+    ff: int = 256  # width of the feed-forward sub-layer
+    dropout: float = 0.3  # on embeddings, attention and sub-layer outputs
+    input_norm: bool = (
+        True  # LayerNorm on the raw features, as in the published code (the paper is silent)
+    )
     # contrast and prototypes
-    queue: int = 8192 # rows of the queue
-    tau: float = 0.07 # temperature of Eq. 6
-    phi: float = 0.99 # momentum of Eq. 8
+    queue: int = 8192  # rows of the queue
+    tau: float = 0.07  # temperature of Eq. 6
+    phi: float = 0.99  # momentum of Eq. 8
     # weights of the objective (Table 4)
-    gamma_o: float = 0.01 # Eq. 5
-    gamma_alpha: float = 0.1 # Eq. 5
-    gamma_beta: float = 1.0 # Eq. 5; always goes to the deepest level there is
-    gamma_s: float = 1.0 # Eq. 15, contrast
-    gamma_r: float = 1.0 # Eq. 15, reconstruction
-    gamma_sf: float = 0.1 # Eq. 14, shuffled rows
-    gamma_r_beta: float = 0.0 # a reconstruction term for U_beta: in the published code with weight 0, not in the paper
+    gamma_o: float = 0.01  # Eq. 5
+    gamma_alpha: float = 0.1  # Eq. 5
+    gamma_beta: float = 1.0  # Eq. 5; always goes to the deepest level there is
+    gamma_s: float = 1.0  # Eq. 15, contrast
+    gamma_r: float = 1.0  # Eq. 15, reconstruction
+    gamma_sf: float = 0.1  # Eq. 14, shuffled rows
+    gamma_r_beta: float = 0.0  # a reconstruction term for U_beta: in the published code with weight 0, not in the paper
     # the parts (Table 3)
-    latent: bool = True # En, De, prototypes and contrast; False is Eq. 17
-    levels: tuple = ("alpha", "beta") # reconstruction levels
-    mrm: bool = True # the max-pooling branch takes part in loss and prediction
-    agg: str = "shuffle" # "shuffle": h_c of Eq. 14; "concat": one classifier on the concatenated modalities; "none"
-    shuffles: tuple = ("sample", "modality") # which shuffles take place
+    latent: bool = True  # En, De, prototypes and contrast; False is Eq. 17
+    levels: tuple = ("alpha", "beta")  # reconstruction levels
+    mrm: bool = True  # the max-pooling branch takes part in loss and prediction
+    agg: str = "shuffle"  # "shuffle": h_c of Eq. 14; "concat": one classifier on the concatenated modalities; "none"
+    shuffles: tuple = ("sample", "modality")  # which shuffles take place
     # where paper and published code differ
-    rec_norm: str = "frobenius" # Eq. 3 as printed, or "mse": mean squares
-    scl_reduction: str = "sum" # Eq. 7 as printed, or "mean" over the pool
-    queue_init: str = "empty" # or "random": noise rows from the first step on
-    prototype_levels: tuple = ("o", "alpha", "beta") # whose embeddings move the prototypes; the published code: ("o",)
-    prototype_normalise: bool = True # Normalize of Eq. 8
-    decode_normalised: bool = True # De sees the L2-normalised Z, or the raw output of En
-    shuffle_attached: str = "source" # the sample permutation belongs to the source modality (Eq. 11, 12), or to the output "slot"
+    rec_norm: str = "frobenius"  # Eq. 3 as printed, or "mse": mean squares
+    scl_reduction: str = "sum"  # Eq. 7 as printed, or "mean" over the pool
+    queue_init: str = "empty"  # or "random": noise rows from the first step on
+    prototype_levels: tuple = (
+        "o",
+        "alpha",
+        "beta",
+    )  # whose embeddings move the prototypes; the published code: ("o",)
+    prototype_normalise: bool = True  # Normalize of Eq. 8
+    decode_normalised: bool = True  # De sees the L2-normalised Z, or the raw output of En
+    shuffle_attached: str = "source"  # the sample permutation belongs to the source modality (Eq. 11, 12), or to the output "slot"
 
     def __post_init__(self):
         set_ = lambda k, v: object.__setattr__(self, k, v)
-        for k in ("labels", "layers", "levels", "shuffles", "prototype_levels"): set_(k, tuple(getattr(self, k)))
+        for k in ("labels", "layers", "levels", "shuffles", "prototype_levels"):
+            set_(k, tuple(getattr(self, k)))
         set_("modalities", dict(self.modalities))
-        choices = dict(agg=("shuffle", "concat", "none"), rec_norm=("frobenius", "mse"), scl_reduction=("sum", "mean"),
-                       queue_init=("empty", "random"), shuffle_attached=("source", "slot"))
+        choices = dict(
+            agg=("shuffle", "concat", "none"),
+            rec_norm=("frobenius", "mse"),
+            scl_reduction=("sum", "mean"),
+            queue_init=("empty", "random"),
+            shuffle_attached=("source", "slot"),
+        )
         for k, allowed in choices.items():
-            if getattr(self, k) not in allowed: raise CaratError(f"CaratConfig.{k} is {getattr(self, k)!r}; it must be one of {', '.join(map(repr, allowed))}")
-        for k, allowed in dict(levels=("alpha", "beta"), shuffles=("sample", "modality"), prototype_levels=("o", "alpha", "beta")).items():
+            if getattr(self, k) not in allowed:
+                raise CaratError(
+                    f"CaratConfig.{k} is {getattr(self, k)!r}; it must be one of {', '.join(map(repr, allowed))}"
+                )
+        for k, allowed in dict(
+            levels=("alpha", "beta"),
+            shuffles=("sample", "modality"),
+            prototype_levels=("o", "alpha", "beta"),
+        ).items():
             extra = [v for v in getattr(self, k) if v not in allowed]
-            if extra: raise CaratError(f"CaratConfig.{k} names {extra[0]!r}; it may only name {', '.join(map(repr, allowed))}")
+            if extra:
+                raise CaratError(
+                    f"CaratConfig.{k} names {extra[0]!r}; it may only name {', '.join(map(repr, allowed))}"
+                )
         if len(self.layers) != len(self.modalities):
-            raise CaratError(f"CaratConfig.layers has {len(self.layers)} numbers for {len(self.modalities)} modalities ({', '.join(self.modalities)}); give one number a modality")
-        if self.d % self.heads: raise CaratError(f"CaratConfig.d = {self.d} is not a multiple of heads = {self.heads}")
-        if not (self.mrm or self.agg != "none"): raise CaratError("CaratConfig has neither mrm nor agg: nothing is left to predict with")
+            raise CaratError(
+                f"CaratConfig.layers has {len(self.layers)} numbers for {len(self.modalities)} modalities ({', '.join(self.modalities)}); give one number a modality"
+            )
+        if self.d % self.heads:
+            raise CaratError(f"CaratConfig.d = {self.d} is not a multiple of heads = {self.heads}")
+        if not (self.mrm or self.agg != "none"):
+            raise CaratError("CaratConfig has neither mrm nor agg: nothing is left to predict with")
         for k in ("tau",):
-            if getattr(self, k) <= 0: raise CaratError(f"CaratConfig.{k} must be positive, not {getattr(self, k)}")
-        if not 0 <= self.phi < 1: raise CaratError(f"CaratConfig.phi must be in [0, 1), not {self.phi}")
-        if not 0 <= self.dropout < 1: raise CaratError(f"CaratConfig.dropout must be in [0, 1), not {self.dropout}")
+            if getattr(self, k) <= 0:
+                raise CaratError(f"CaratConfig.{k} must be positive, not {getattr(self, k)}")
+        if not 0 <= self.phi < 1:
+            raise CaratError(f"CaratConfig.phi must be in [0, 1), not {self.phi}")
+        if not 0 <= self.dropout < 1:
+            raise CaratError(f"CaratConfig.dropout must be in [0, 1), not {self.dropout}")
 
     @classmethod
     def reference(cls, **kw) -> "CaratConfig":
@@ -100,28 +139,37 @@ class CaratConfig:
     @classmethod
     def for_data(
         cls,
-        modalities: dict, # name -> width, in the order of the data
-        labels: tuple, # label names
-        base: "CaratConfig | None" = None, # everything else; `CaratConfig()` where not given
+        modalities: dict,  # name -> width, in the order of the data
+        labels: tuple,  # label names
+        base: "CaratConfig | None" = None,  # everything else; `CaratConfig()` where not given
     ) -> "CaratConfig":
         "The same model on other data: modalities, labels, and six layers for text and four for anything else."
-        return replace(base or cls(), modalities=dict(modalities), labels=tuple(labels), layers=tuple(6 if m == "t" else 4 for m in modalities))
+        return replace(
+            base or cls(),
+            modalities=dict(modalities),
+            labels=tuple(labels),
+            layers=tuple(6 if m == "t" else 4 for m in modalities),
+        )
 
     @classmethod
     def variant(
         cls,
-        row: int, # row of Table 3, 1 to 13
-        base: "CaratConfig | None" = None, # what the row changes; `CaratConfig()` where not given
+        row: int,  # row of Table 3, 1 to 13
+        base: "CaratConfig | None" = None,  # what the row changes; `CaratConfig()` where not given
     ) -> "CaratConfig":
         "A row of Table 3: CARAT without one of its parts. Raises `CaratError` for a row that is not there."
-        if row not in TABLE_3: raise CaratError(f"Table 3 has rows 1 to 13, not {row}")
+        if row not in TABLE_3:
+            raise CaratError(f"Table 3 has rows 1 to 13, not {row}")
         return replace(base or cls(), **TABLE_3[row][1])
 
     @classmethod
     def from_dict(cls, d: dict) -> "CaratConfig":
         "Inverse of `to_dict`; raises `CaratError` for a field that this version does not know."
         unknown = set(d) - {f.name for f in fields(cls)}
-        if unknown: raise CaratError(f"this version of carat has no model setting called {', '.join(sorted(unknown))}")
+        if unknown:
+            raise CaratError(
+                f"this version of carat has no model setting called {', '.join(sorted(unknown))}"
+            )
         return cls(**d)
 
     def to_dict(self) -> dict:
@@ -133,8 +181,16 @@ class CaratConfig:
         "The level that Eq. 14 and 16 read: beta, or what is left of it."
         return (("o",) + self.levels)[-1]
 
-_REFERENCE = dict(rec_norm="mse", scl_reduction="mean", queue_init="random", prototype_levels=("o",),
-                  prototype_normalise=False, decode_normalised=False, shuffle_attached="slot")
+
+_REFERENCE = dict(
+    rec_norm="mse",
+    scl_reduction="mean",
+    queue_init="random",
+    prototype_levels=("o",),
+    prototype_normalise=False,
+    decode_normalised=False,
+    shuffle_attached="slot",
+)
 _RECOMMENDED = dict(gamma_o=1.0, gamma_alpha=1.0, gamma_s=0.1, gamma_r=0.01)
 _PLAIN = dict(latent=False, levels=(), shuffles=(), agg="concat")
 
@@ -158,143 +214,211 @@ TABLE_3 = {
 @dataclass
 class Forward:
     "What one pass through CARAT computes, kept for losses, scores and figures."
-    present: torch.Tensor # (B, M) bool
-    attention: dict # modality -> alpha of Eq. 1, (B, T, C)
-    U: dict # "o", "tilde", "alpha", "beta" -> (B, M, C, d); what the configuration has
-    z_o: torch.Tensor | None # (B, M, C, d_z) normalised latent embeddings
-    D: torch.Tensor | None # (B, M, C, d_z) intrinsic vectors
-    logits: dict # level -> (B, M, C), h_m of every modality
-    s: dict # level -> (B, C), the largest over modalities (Eq. 4)
-    leaned: dict # level -> (B, C) int64, the modality that won there, -1 where the sample has none
+
+    present: torch.Tensor  # (B, M) bool
+    attention: dict  # modality -> alpha of Eq. 1, (B, T, C)
+    U: dict  # "o", "tilde", "alpha", "beta" -> (B, M, C, d); what the configuration has
+    z_o: torch.Tensor | None  # (B, M, C, d_z) normalised latent embeddings
+    D: torch.Tensor | None  # (B, M, C, d_z) intrinsic vectors
+    logits: dict  # level -> (B, M, C), h_m of every modality
+    s: dict  # level -> (B, C), the largest over modalities (Eq. 4)
+    leaned: dict  # level -> (B, C) int64, the modality that won there, -1 where the sample has none
+
 
 @dataclass
 class Prediction:
     "Scores of Eq. 16 and the modality that each label leaned on."
-    scores: torch.Tensor # (B, C), in [0, 1]
-    leaned: torch.Tensor # (B, C) int64, index of the modality that won on U_o, where a modality still speaks for itself; -1 where there is none
+
+    scores: torch.Tensor  # (B, C), in [0, 1]
+    leaned: torch.Tensor  # (B, C) int64, index of the modality that won on U_o, where a modality still speaks for itself; -1 where there is none
 
 # %% ../nbs/17_carat.ipynb #5ba30a3b
-def _sigmoid(x): return torch.sigmoid(x.float() if x.dtype in (torch.bfloat16, torch.float16) else x)
+def _sigmoid(x):
+    return torch.sigmoid(x.float() if x.dtype in (torch.bfloat16, torch.float16) else x)
+
 
 class CARAT(nn.Module):
     "Contrastive feature reconstruction and aggregation (the paper's Figure 2)."
+
     def __init__(
         self,
-        config: CaratConfig | None = None, # `CaratConfig()`, the paper, where not given
+        config: CaratConfig | None = None,  # `CaratConfig()`, the paper, where not given
     ):
         super().__init__()
         c = self.config = config or CaratConfig()
         M, C = len(c.modalities), len(c.labels)
-        self.encoders = nn.ModuleDict({m: Encoder(width, c.d, n, c.heads, c.ff, c.dropout, c.max_steps, c.input_norm)
-                                       for (m, width), n in zip(c.modalities.items(), c.layers)})
+        self.encoders = nn.ModuleDict(
+            {
+                m: Encoder(width, c.d, n, c.heads, c.ff, c.dropout, c.max_steps, c.input_norm)
+                for (m, width), n in zip(c.modalities.items(), c.layers)
+            }
+        )
         self.attention = nn.ModuleDict({m: LabelAttention(C, c.d) for m in c.modalities})
         if c.latent:
             self.En, self.De = ModalityMLP(M, c.d, c.d_h, c.d_z), ModalityMLP(M, c.d_z, c.d_h, c.d)
             self.prototypes = Prototypes(M, C, c.d_z, c.phi)
-            if c.gamma_s: self.queue = Queue(c.queue, c.d_z, init=c.queue_init)
-        if c.levels: self.f = Reconstruction(M, c.d)
-        if c.mrm: self.h = ModalityHeads(M, C, c.d)
-        if c.agg == "shuffle": self.h_c = AggregationHead(C, c.d, c.d)
-        if c.agg == "concat": self.h_cat = ConcatHead(M, C, c.d)
+            if c.gamma_s:
+                self.queue = Queue(c.queue, c.d_z, init=c.queue_init)
+        if c.levels:
+            self.f = Reconstruction(M, c.d)
+        if c.mrm:
+            self.h = ModalityHeads(M, C, c.d)
+        if c.agg == "shuffle":
+            self.h_c = AggregationHead(C, c.d, c.d)
+        if c.agg == "concat":
+            self.h_cat = ConcatHead(M, C, c.d)
 
-    def embed(self, U): # (B, M, C, d) -> raw and normalised (B, M, C, d_z)
+    def embed(self, U):  # (B, M, C, d) -> raw and normalised (B, M, C, d_z)
         z = self.En(U)
         return z, F.normalize(z, dim=-1)
 
     def forward(
         self,
-        batch: Batch, # modalities as in the configuration
-        hard: bool | None = None, # hard intrinsic vectors (Eq. 10) instead of soft ones (Eq. 9); by default when not training
+        batch: Batch,  # modalities as in the configuration
+        hard: bool
+        | None = None,  # hard intrinsic vectors (Eq. 10) instead of soft ones (Eq. 9); by default when not training
     ) -> Forward:
         "From features to representations and scores: Figure 2 up to the losses."
         return self.fuse(*self.extract(batch), hard)
 
-    def extract(self, batch: Batch) -> tuple: # U_o (B, M, C, d), present (B, M), attention: modality -> (B, T, C)
+    def extract(
+        self, batch: Batch
+    ) -> tuple:  # U_o (B, M, C, d), present (B, M), attention: modality -> (B, T, C)
         "The left half of Figure 2: from features to label-specific representations. Here samples do not meet."
         c, present = self.config, self._check(batch)
         U_o, attention = [], {}
-        for m in c.modalities: # widths and lengths differ, so each modality has its own encoder
-            H = self.encoders[m](batch.x[m], batch.mask[m]) # (B, T, d)
-            u, attention[m] = self.attention[m](H, batch.mask[m]) # (B, C, d)
+        for m in c.modalities:  # widths and lengths differ, so each modality has its own encoder
+            H = self.encoders[m](batch.x[m], batch.mask[m])  # (B, T, d)
+            u, attention[m] = self.attention[m](H, batch.mask[m])  # (B, C, d)
             U_o.append(u)
         return torch.stack(U_o, 1), present, attention
 
-    def fuse(self, U_o: torch.Tensor, present: torch.Tensor, attention: dict, hard: bool | None = None) -> Forward: # as `extract` gives them
+    def fuse(
+        self, U_o: torch.Tensor, present: torch.Tensor, attention: dict, hard: bool | None = None
+    ) -> Forward:  # as `extract` gives them
         "The right half: latent space, two reconstructions, heads."
         c, U = self.config, {"o": U_o}
-        here = present[:, :, None, None] # (B, M, 1, 1)
+        here = present[:, :, None, None]  # (B, M, 1, 1)
         keep = lambda U: torch.where(here, U, U.new_zeros(()))
 
         z_o = D = None
         semantic = own = U_o
         if c.latent:
-            raw, z_o = self.embed(U["o"]) # (B, M, C, d_z)
-            D, _ = (hard_intrinsic if (not self.training if hard is None else hard) else soft_intrinsic)(z_o, self.prototypes.mu)
-            semantic = U["tilde"] = keep(self.De(z_o if c.decode_normalised else raw)) # (B, M, C, d)
-            alone = (present.sum(1) == 1)[:, None, None, None] # nothing to rebuild it from: it keeps its own features, as in Eq. 17
+            raw, z_o = self.embed(U["o"])  # (B, M, C, d_z)
+            D, _ = (
+                hard_intrinsic if (not self.training if hard is None else hard) else soft_intrinsic
+            )(z_o, self.prototypes.mu)
+            semantic = U["tilde"] = keep(
+                self.De(z_o if c.decode_normalised else raw)
+            )  # (B, M, C, d)
+            alone = (present.sum(1) == 1)[
+                :, None, None, None
+            ]  # nothing to rebuild it from: it keeps its own features, as in Eq. 17
             own = torch.where(alone, semantic, keep(self.De(D.to(raw.dtype))))
-        if "alpha" in c.levels: semantic = U["alpha"] = keep(self.f.alpha(semantic, own))
-        if "beta" in c.levels: U["beta"] = keep(self.f.beta(semantic))
+        if "alpha" in c.levels:
+            semantic = U["alpha"] = keep(self.f.alpha(semantic, own))
+        if "beta" in c.levels:
+            U["beta"] = keep(self.f.beta(semantic))
 
         logits, s, leaned = {}, {}, {}
         if c.mrm:
             for level in ("o",) + c.levels:
-                logits[level] = self.h(U[level]) # (B, M, C)
-                s[level], leaned[level] = max_pool(logits[level], present) # (B, C)
+                logits[level] = self.h(U[level])  # (B, M, C)
+                s[level], leaned[level] = max_pool(logits[level], present)  # (B, C)
         return Forward(present, attention, U, z_o, D, logits, s, leaned)
 
     def losses(
         self,
-        batch: Batch, # with labels
-        draws: tuple | None = None, # sample and modality indices of the shuffle; drawn where not given
-    ) -> dict: # "loss" (Eq. 15) and its terms before their weights
+        batch: Batch,  # with labels
+        draws: tuple
+        | None = None,  # sample and modality indices of the shuffle; drawn where not given
+    ) -> dict:  # "loss" (Eq. 15) and its terms before their weights
         "The objective; in training mode it also moves the queue and the prototypes."
         c, y = self.config, batch.y
-        if y is None: raise CaratError("this batch has no labels: a loss needs them (batch.y)")
+        if y is None:
+            raise CaratError("this batch has no labels: a loss needs them (batch.y)")
         U_o, present, attention = self.extract(batch)
-        if batch.total: U_o, present, y = (gather_rows(v, batch.total) for v in (U_o, present, y)) # from here on all ranks see all samples
+        if batch.total:
+            U_o, present, y = (
+                gather_rows(v, batch.total) for v in (U_o, present, y)
+            )  # from here on all ranks see all samples
         out = self.fuse(U_o, present, attention)
         B, M, C = out.present.shape[0], len(c.modalities), len(c.labels)
-        some = out.present.any(1, keepdim=True) # (B, 1): a sample without any modality counts nowhere
+        some = out.present.any(
+            1, keepdim=True
+        )  # (B, 1): a sample without any modality counts nowhere
         terms, weight = {}, {}
 
-        for level, s in out.s.items(): # Eq. 5
+        for level, s in out.s.items():  # Eq. 5
             terms["bce_" + level] = bce(s, y, some)
-            weight["bce_" + level] = c.gamma_beta if level == c.deepest else {"o": c.gamma_o, "alpha": c.gamma_alpha}[level]
+            weight["bce_" + level] = (
+                c.gamma_beta
+                if level == c.deepest
+                else {"o": c.gamma_o, "alpha": c.gamma_alpha}[level]
+            )
 
-        compared = [k for k in ("tilde", "alpha", "beta") if k in out.U] # Eq. 3
+        compared = [k for k in ("tilde", "alpha", "beta") if k in out.U]  # Eq. 3
         if compared:
-            rec = reconstruction_loss(out.U["o"], [out.U[k] for k in compared], out.present, c.rec_norm)
+            rec = reconstruction_loss(
+                out.U["o"], [out.U[k] for k in compared], out.present, c.rec_norm
+            )
             for k, value in zip(compared, rec.unbind()):
-                terms["rec_" + k], weight["rec_" + k] = value, c.gamma_r_beta if k == "beta" else c.gamma_r
+                terms["rec_" + k], weight["rec_" + k] = (
+                    value,
+                    c.gamma_r_beta if k == "beta" else c.gamma_r,
+                )
 
-        if c.latent: # Eq. 6 and 7
+        if c.latent:  # Eq. 6 and 7
             Z = {"o": out.z_o, **{k: self.embed(out.U[k])[1] for k in c.levels}}
             if c.gamma_s:
-                E = torch.stack(list(Z.values()), 1) # (B, levels, M, C, d_z): the order in which rows enter the queue
-                rows = E.flatten(0, 3) # (n, d_z)
-                cls = class_ids(y, M)[:, None].expand(E.shape[:-1]).flatten() # (n,)
-                valid = out.present[:, None, :, None].expand(E.shape[:-1]).flatten() # (n,)
-                scl = supcon(rows, cls, valid, self.queue.rows, self.queue.cls, self.queue.valid, c.tau, c.scl_reduction, shared=bool(batch.total), max_norm=1.0,
-                             low=U_o.dtype == torch.bfloat16) # its products in the precision of those before it
+                E = torch.stack(
+                    list(Z.values()), 1
+                )  # (B, levels, M, C, d_z): the order in which rows enter the queue
+                rows = E.flatten(0, 3)  # (n, d_z)
+                cls = class_ids(y, M)[:, None].expand(E.shape[:-1]).flatten()  # (n,)
+                valid = out.present[:, None, :, None].expand(E.shape[:-1]).flatten()  # (n,)
+                scl = supcon(
+                    rows,
+                    cls,
+                    valid,
+                    self.queue.rows,
+                    self.queue.cls,
+                    self.queue.valid,
+                    c.tau,
+                    c.scl_reduction,
+                    shared=bool(batch.total),
+                    max_norm=1.0,
+                    low=U_o.dtype == torch.bfloat16,
+                )  # its products in the precision of those before it
                 terms["scl"], weight["scl"] = scl, c.gamma_s
 
-        if c.agg == "shuffle": # Eq. 14
-            V, shown = out.U[c.deepest], out.present[:, :, None] # (B, M, C, d)
+        if c.agg == "shuffle":  # Eq. 14
+            V, shown = out.U[c.deepest], out.present[:, :, None]  # (B, M, C, d)
             terms["agg"], weight["agg"] = bce(self.h_c(V), y[:, None].expand(B, M, C), shown), 1.0
             if c.shuffles and c.gamma_sf:
-                draws = draws or agree(*draw_shuffle(out.present, C, "sample" in c.shuffles, "modality" in c.shuffles))
-                V_hat, y_hat = shuffle(V, y, *draws, attached=c.shuffle_attached, present=out.present)
-                terms["shuffled"], weight["shuffled"] = bce(self.h_c(V_hat), y_hat, shown), c.gamma_sf
+                draws = draws or agree(
+                    *draw_shuffle(out.present, C, "sample" in c.shuffles, "modality" in c.shuffles)
+                )
+                V_hat, y_hat = shuffle(
+                    V, y, *draws, attached=c.shuffle_attached, present=out.present
+                )
+                terms["shuffled"], weight["shuffled"] = (
+                    bce(self.h_c(V_hat), y_hat, shown),
+                    c.gamma_sf,
+                )
         elif c.agg == "concat":
             terms["agg"], weight["agg"] = bce(self.h_cat(out.U[c.deepest]), y, some), 1.0
 
-        if self.training and c.latent: # the state that outlives the step: after its last use in it
-            if c.gamma_s: self.queue.enqueue(rows, cls, valid)
+        if self.training and c.latent:  # the state that outlives the step: after its last use in it
+            if c.gamma_s:
+                self.queue.enqueue(rows, cls, valid)
             used = [Z[k] for k in c.prototype_levels if k in Z]
-            self.prototypes.update(torch.stack(used, 1).flatten(0, 1), # samples in order, levels within a sample
-                                   y.repeat_interleave(len(used), 0), out.present.repeat_interleave(len(used), 0),
-                                   normalise=c.prototype_normalise)
+            self.prototypes.update(
+                torch.stack(used, 1).flatten(0, 1),  # samples in order, levels within a sample
+                y.repeat_interleave(len(used), 0),
+                out.present.repeat_interleave(len(used), 0),
+                normalise=c.prototype_normalise,
+            )
         return {"loss": sum(weight[k] * v for k, v in terms.items()), **terms}
 
     @torch.no_grad()
@@ -303,32 +427,51 @@ class CARAT(nn.Module):
         c = self.config
         was_training = self.training
         self.eval()
-        try: out = self(batch, hard=hard)
-        finally: self.train(was_training)
+        try:
+            out = self(batch, hard=hard)
+        finally:
+            self.train(was_training)
         parts = []
         if c.agg == "shuffle":
-            p = _sigmoid(self.h_c(out.U[c.deepest])) # (B, M, C)
+            p = _sigmoid(self.h_c(out.U[c.deepest]))  # (B, M, C)
             w = out.present[:, :, None].to(p.dtype)
-            parts.append((p * w).sum(1) / w.sum(1).clamp(min=1)) # (B, C)
-        if c.agg == "concat": parts.append(_sigmoid(self.h_cat(out.U[c.deepest])))
-        if c.mrm: parts.append(_sigmoid(out.s[c.deepest]))
+            parts.append((p * w).sum(1) / w.sum(1).clamp(min=1))  # (B, C)
+        if c.agg == "concat":
+            parts.append(_sigmoid(self.h_cat(out.U[c.deepest])))
+        if c.mrm:
+            parts.append(_sigmoid(out.s[c.deepest]))
         scores = torch.stack(parts).mean(0)
         leaned = out.leaned.get("o", torch.full_like(scores, -1, dtype=torch.long))
-        return Prediction(torch.where(out.present.any(1, keepdim=True), scores, torch.zeros_like(scores)), leaned)
+        return Prediction(
+            torch.where(out.present.any(1, keepdim=True), scores, torch.zeros_like(scores)), leaned
+        )
 
-    def _check(self, batch): # a batch that does not fit gets one error, before any arithmetic; returns presence (B, M)
+    def _check(
+        self, batch
+    ):  # a batch that does not fit gets one error, before any arithmetic; returns presence (B, M)
         for m, width in self.config.modalities.items():
-            if m not in batch.x: raise CaratError(f"the model wants modality {m!r}; the batch has {', '.join(map(repr, batch.x))}")
-            if batch.x[m].shape[-1] != width: raise CaratError(f"modality {m!r} is {batch.x[m].shape[-1]} wide in the batch; the model was built for {width}")
+            if m not in batch.x:
+                raise CaratError(
+                    f"the model wants modality {m!r}; the batch has {', '.join(map(repr, batch.x))}"
+                )
+            if batch.x[m].shape[-1] != width:
+                raise CaratError(
+                    f"modality {m!r} is {batch.x[m].shape[-1]} wide in the batch; the model was built for {width}"
+                )
         if batch.y is not None and batch.y.shape[-1] != len(self.config.labels):
-            raise CaratError(f"the batch has {batch.y.shape[-1]} labels; the model was built for {len(self.config.labels)} ({', '.join(self.config.labels)})")
-        return torch.stack([batch.mask[m].any(1) for m in self.config.modalities], 1) # (B, M)
+            raise CaratError(
+                f"the batch has {batch.y.shape[-1]} labels; the model was built for {len(self.config.labels)} ({', '.join(self.config.labels)})"
+            )
+        return torch.stack([batch.mask[m].any(1) for m in self.config.modalities], 1)  # (B, M)
+
 
 class ConcatHead(nn.Module):
     "AGG of Appendix C.1: one linear classifier a label on the modalities' representations side by side."
+
     def __init__(self, M: int, C: int, d: int):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(C, M, d))
-        nn.init.kaiming_uniform_(self.weight.view(C, M * d), a=5 ** 0.5)
-    def forward(self, U: torch.Tensor) -> torch.Tensor: # (B, M, C, d) -> (B, C)
+        nn.init.kaiming_uniform_(self.weight.view(C, M * d), a=5**0.5)
+
+    def forward(self, U: torch.Tensor) -> torch.Tensor:  # (B, M, C, d) -> (B, C)
         return torch.einsum("bmcd,cmd->bc", U, self.weight)

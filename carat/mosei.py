@@ -19,100 +19,207 @@ from .store import StoreWriter, _some, _text
 
 # %% ../nbs/07_import_mosei.ipynb #fcb782d2
 LABELS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
-_SPELLINGS = {"happy": "happy", "happiness": "happy", "joy": "happy", "sad": "sad", "sadness": "sad", "anger": "anger", "angry": "anger", "surprise": "surprise", "surprised": "surprise",
-              "disgust": "disgust", "disgusted": "disgust", "fear": "fear", "fearful": "fear"}
+_SPELLINGS = {
+    "happy": "happy",
+    "happiness": "happy",
+    "joy": "happy",
+    "sad": "sad",
+    "sadness": "sad",
+    "anger": "anger",
+    "angry": "anger",
+    "surprise": "surprise",
+    "surprised": "surprise",
+    "disgust": "disgust",
+    "disgusted": "disgust",
+    "fear": "fear",
+    "fearful": "fear",
+}
 _SPLITS, _WIDTHS = ("train", "valid", "test"), {"t": 300, "v": 35, "a": 74}
-_BLOCK = 16 << 20           # bytes of the rows that are held at a time
-_ROW = 64 << 20             # bytes of the largest row that is believed
+_BLOCK = 16 << 20  # bytes of the rows that are held at a time
+_ROW = 64 << 20  # bytes of the largest row that is believed
 _AGAIN = "Is it the right file? If so, it is damaged: get it again."
 
 
 def _entry(where: str, d, key: str):
     "What a dictionary of the file holds under a key."
-    if not isinstance(d, dict): raise CaratError(f"{where} is {type(d).__name__}, and should be a dictionary with '{key}'. {_AGAIN}")
-    if key not in d: raise CaratError(f"{where} has no '{key}'; it has {_some([_text(k)[:60] for k in d]) or 'nothing'}. {_AGAIN}")
+    if not isinstance(d, dict):
+        raise CaratError(
+            f"{where} is {type(d).__name__}, and should be a dictionary with '{key}'. {_AGAIN}"
+        )
+    if key not in d:
+        raise CaratError(
+            f"{where} has no '{key}'; it has {_some([_text(k)[:60] for k in d]) or 'nothing'}. {_AGAIN}"
+        )
     return d[key]
+
 
 def _items(where: str, v: PickledArray) -> list:
     "A small array as a list: ids and labels, which are few beside the features."
-    if v.size > 1 << 22 or v.nbytes > _ROW: raise CaratError(f"{where} is an array of shape {v.shape}, more than ids or labels can be. {_AGAIN}")
+    if v.size > 1 << 22 or v.nbytes > _ROW:
+        raise CaratError(
+            f"{where} is an array of shape {v.shape}, more than ids or labels can be. {_AGAIN}"
+        )
     return v.read().tolist()
+
 
 def _columns(path, data) -> dict[int, int]:
     "{id: column of LABELS, or -1 for the marks around the labels}, as the file's own dictionary says."
     words = _entry(f"{path}: 'dict'", _entry(str(path), data, "dict"), "tgt")
-    if not isinstance(words, dict) or not words: raise CaratError(f"{path}: ['dict']['tgt'] is no dictionary of emotions. {_AGAIN}")
+    if not isinstance(words, dict) or not words:
+        raise CaratError(f"{path}: ['dict']['tgt'] is no dictionary of emotions. {_AGAIN}")
     columns, taken = {}, {}
     for word, i in words.items():
         word = _text(word).strip()[:60]
         emotion = _SPELLINGS.get(word.lower())
-        if type(i) is not int or i in columns: raise CaratError(f"{path}: ['dict']['tgt'] gives '{word}' the id {i if type(i) is int else type(i).__name__}; ids are whole numbers, each given once. {_AGAIN}")
-        if word.startswith("<"): columns[i] = -1 if word != "<unk>" else -2
-        elif emotion is None or emotion in taken: raise CaratError(f"{path}: ['dict']['tgt'] names '{word}'" + (f", and '{taken[emotion]}' too" if emotion else "") + f"; the emotions of MOSEI are {', '.join(LABELS)}.")
-        else: columns[i], taken[emotion] = LABELS.index(emotion), word
-    if len(taken) < len(LABELS): raise CaratError(f"{path}: ['dict']['tgt'] does not name {_some([c for c in LABELS if c not in taken])}. {_AGAIN}")
+        if type(i) is not int or i in columns:
+            raise CaratError(
+                f"{path}: ['dict']['tgt'] gives '{word}' the id {i if type(i) is int else type(i).__name__}; ids are whole numbers, each given once. {_AGAIN}"
+            )
+        if word.startswith("<"):
+            columns[i] = -1 if word != "<unk>" else -2
+        elif emotion is None or emotion in taken:
+            raise CaratError(
+                f"{path}: ['dict']['tgt'] names '{word}'"
+                + (f", and '{taken[emotion]}' too" if emotion else "")
+                + f"; the emotions of MOSEI are {', '.join(LABELS)}."
+            )
+        else:
+            columns[i], taken[emotion] = LABELS.index(emotion), word
+    if len(taken) < len(LABELS):
+        raise CaratError(
+            f"{path}: ['dict']['tgt'] does not name {_some([c for c in LABELS if c not in taken])}. {_AGAIN}"
+        )
     return columns
+
 
 def _labels(path, split: str, tgt, columns: Mapping[int, int]) -> np.ndarray:
     "(N, 6) labels of the id lists of a split."
     where = f"{path}: 'tgt' of '{split}'"
-    if isinstance(tgt, PickledArray) and tgt.ndim == 2: tgt = _items(where, tgt)
-    if not isinstance(tgt, (list, tuple)): raise CaratError(f"{where} is {type(tgt).__name__}, and should be a list with the label ids of each row. {_AGAIN}")
+    if isinstance(tgt, PickledArray) and tgt.ndim == 2:
+        tgt = _items(where, tgt)
+    if not isinstance(tgt, (list, tuple)):
+        raise CaratError(
+            f"{where} is {type(tgt).__name__}, and should be a list with the label ids of each row. {_AGAIN}"
+        )
     y = np.zeros((len(tgt), len(LABELS)), np.float32)
     for r, ids in enumerate(tgt):
-        if isinstance(ids, PickledArray) and ids.ndim == 1: ids = _items(f"{where}, row {r}", ids)
-        if not isinstance(ids, (list, tuple)): raise CaratError(f"{where}, row {r} is {type(ids).__name__}, and should be a list of label ids. {_AGAIN}")
+        if isinstance(ids, PickledArray) and ids.ndim == 1:
+            ids = _items(f"{where}, row {r}", ids)
+        if not isinstance(ids, (list, tuple)):
+            raise CaratError(
+                f"{where}, row {r} is {type(ids).__name__}, and should be a list of label ids. {_AGAIN}"
+            )
         for i in ids:
             column = columns.get(i) if type(i) is int else None
             if column is None or column == -2:
-                raise CaratError(f"{where}, row {r} holds {f'the label id {i}' if type(i) is int else f'a {type(i).__name__}'}; the file's own dictionary has emotions for {sorted(k for k, c in columns.items() if c >= 0)}. {_AGAIN}")
-            if column >= 0: y[r, column] = 1
+                raise CaratError(
+                    f"{where}, row {r} holds {f'the label id {i}' if type(i) is int else f'a {type(i).__name__}'}; the file's own dictionary has emotions for {sorted(k for k, c in columns.items() if c >= 0)}. {_AGAIN}"
+                )
+            if column >= 0:
+                y[r, column] = 1
     return y
 
 # %% ../nbs/07_import_mosei.ipynb #dc70a51f
 class _Rows:
     "The rows of a modality, (n, T, d), read in blocks."
+
     def __init__(self, where: str, v):
         self.where, self.v = where, v
-        if isinstance(v, PickledArray) and v.ndim == 3: (self.n, self.T, self.d), kinds = v.shape, {v.dtype.kind}
+        if isinstance(v, PickledArray) and v.ndim == 3:
+            (self.n, self.T, self.d), kinds = v.shape, {v.dtype.kind}
         elif isinstance(v, (list, tuple)) and v and all(isinstance(a, PickledArray) for a in v):
             shapes = {a.shape for a in v}
             odd = next((i for i, a in enumerate(v) if a.ndim != 2 or a.shape != v[0].shape), None)
-            if odd is not None: raise CaratError(f"{where}: row {odd} has shape {v[odd].shape}" + (f" and row 0 {v[0].shape}" if odd else "; each row should be (steps, width)") + f". {_AGAIN}")
+            if odd is not None:
+                raise CaratError(
+                    f"{where}: row {odd} has shape {v[odd].shape}"
+                    + (f" and row 0 {v[0].shape}" if odd else "; each row should be (steps, width)")
+                    + f". {_AGAIN}"
+                )
             self.n, (self.T, self.d), kinds = len(v), shapes.pop(), {a.dtype.kind for a in v}
         else:
-            found = f"an array of shape {v.shape}" if isinstance(v, PickledArray) else f"a {type(v).__name__}" + (" that is not made of arrays" if v else " without rows") if isinstance(v, (list, tuple)) else f"a {type(v).__name__}"
-            raise CaratError(f"{where} is {found}, and should be an array (N, steps, width) or a list of N arrays (steps, width). {_AGAIN}")
-        if kinds != {"f"}: raise CaratError(f"{where} should hold floating-point numbers. {_AGAIN}")
-        if not self.T or not self.d: raise CaratError(f"{where} has rows of shape {(self.T, self.d)}. {_AGAIN}")
-        if self.nbytes > _ROW: raise CaratError(f"{where} has rows of shape {(self.T, self.d)}, more than one utterance can be. {_AGAIN}")
+            found = (
+                f"an array of shape {v.shape}"
+                if isinstance(v, PickledArray)
+                else f"a {type(v).__name__}"
+                + (" that is not made of arrays" if v else " without rows")
+                if isinstance(v, (list, tuple))
+                else f"a {type(v).__name__}"
+            )
+            raise CaratError(
+                f"{where} is {found}, and should be an array (N, steps, width) or a list of N arrays (steps, width). {_AGAIN}"
+            )
+        if kinds != {"f"}:
+            raise CaratError(f"{where} should hold floating-point numbers. {_AGAIN}")
+        if not self.T or not self.d:
+            raise CaratError(f"{where} has rows of shape {(self.T, self.d)}. {_AGAIN}")
+        if self.nbytes > _ROW:
+            raise CaratError(
+                f"{where} has rows of shape {(self.T, self.d)}, more than one utterance can be. {_AGAIN}"
+            )
 
     @property
-    def nbytes(self) -> int: return self.T * self.d * (self.v if isinstance(self.v, PickledArray) else self.v[0]).dtype.itemsize
+    def nbytes(self) -> int:
+        return (
+            self.T
+            * self.d
+            * (self.v if isinstance(self.v, PickledArray) else self.v[0]).dtype.itemsize
+        )
 
     def blocks(self, n: int) -> Iterator[np.ndarray]:
-        if isinstance(self.v, PickledArray): yield from self.v.blocks(n)
+        if isinstance(self.v, PickledArray):
+            yield from self.v.blocks(n)
         else:
-            for i in range(0, self.n, n): yield np.stack([a.read() for a in self.v[i:i + n]])
+            for i in range(0, self.n, n):
+                yield np.stack([a.read() for a in self.v[i : i + n]])
 
 
 def _modalities(path, data, names: Mapping[str, str], splits=_SPLITS) -> tuple[dict, list[str]]:
     "{split: {modality: _Rows}} of a file whose modalities have these names, {name: modality}; and what is to be said about it."
-    rows = {s: {m: _Rows(f"{path}: '{k}' of '{s}'", _entry(f"{path}: '{s}'", _entry(str(path), data, s), k)) for k, m in names.items()} for s in splits}
+    rows = {
+        s: {
+            m: _Rows(
+                f"{path}: '{k}' of '{s}'", _entry(f"{path}: '{s}'", _entry(str(path), data, s), k)
+            )
+            for k, m in names.items()
+        }
+        for s in splits
+    }
     notes, first = [], rows[splits[0]]
     key = {m: k for k, m in names.items()}
     byname = {m: r.d for m, r in first.items()}
-    if sorted(byname.values()) == sorted(_WIDTHS[m] for m in byname) and any(_WIDTHS[m] != d for m, d in byname.items()):
+    if sorted(byname.values()) == sorted(_WIDTHS[m] for m in byname) and any(
+        _WIDTHS[m] != d for m, d in byname.items()
+    ):
         owner = {m: next(k for k, d in byname.items() if d == _WIDTHS[m]) for m in byname}
         rows = {s: {m: r[owner[m]] for m in r} for s, r in rows.items()}
-        notes.append("The file has modalities exchanged; they were told apart by their widths: " + ", ".join(f"{key[owner[m]]} is {m} (width {_WIDTHS[m]})" for m in owner if owner[m] != m) + ".")
+        notes.append(
+            "The file has modalities exchanged; they were told apart by their widths: "
+            + ", ".join(
+                f"{key[owner[m]]} is {m} (width {_WIDTHS[m]})" for m in owner if owner[m] != m
+            )
+            + "."
+        )
     widths = {m: r.d for m, r in rows[splits[0]].items()}
-    if not notes and any(_WIDTHS[m] != d for m, d in widths.items()): notes.append("The widths are not those of the usual features (300, 35, 74), so the modalities are taken as the file names them: " + ", ".join(f"{m} {d}" for m, d in widths.items()) + ".")
+    if not notes and any(_WIDTHS[m] != d for m, d in widths.items()):
+        notes.append(
+            "The widths are not those of the usual features (300, 35, 74), so the modalities are taken as the file names them: "
+            + ", ".join(f"{m} {d}" for m, d in widths.items())
+            + "."
+        )
     for s in splits:
         for m, r in rows[s].items():
-            if r.d != widths[m]: raise CaratError(f"{r.where} has width {r.d}, and {widths[m]} in '{splits[0]}'. {_AGAIN}")
+            if r.d != widths[m]:
+                raise CaratError(
+                    f"{r.where} has width {r.d}, and {widths[m]} in '{splits[0]}'. {_AGAIN}"
+                )
         counts = {key[m]: r.n for m, r in rows[s].items()}
-        if len(set(counts.values())) > 1: raise CaratError(f"{path}: '{s}' has " + ", ".join(f"{n} rows of {k}" for k, n in counts.items()) + f"; these should be the same utterances. {_AGAIN}")
+        if len(set(counts.values())) > 1:
+            raise CaratError(
+                f"{path}: '{s}' has "
+                + ", ".join(f"{n} rows of {k}" for k, n in counts.items())
+                + f"; these should be the same utterances. {_AGAIN}"
+            )
     return rows, notes
 
 # %% ../nbs/07_import_mosei.ipynb #39bab001
@@ -121,24 +228,34 @@ def _look(rows: Mapping[str, _Rows], progress: bool, desc: str, each=lambda m, x
     found = {m: ([], []) for m in rows}
     for blocks in _together(rows, progress, desc):
         for m, x in blocks.items():
-            for held, v in zip(found[m], zero_edges(x)): held.append(v)
+            for held, v in zip(found[m], zero_edges(x)):
+                held.append(v)
             each(m, x)
     return {m: tuple(np.concatenate(v) for v in pair) for m, pair in found.items()}
+
 
 def _together(rows: Mapping[str, _Rows], progress: bool, desc: str) -> Iterator[dict]:
     "Blocks of the same rows of all modalities."
     n = max(1, _BLOCK // sum(r.nbytes for r in rows.values()))
-    with tqdm(total=next(iter(rows.values())).n, desc=desc, unit=" utterances", disable=not progress) as bar:
+    with tqdm(
+        total=next(iter(rows.values())).n, desc=desc, unit=" utterances", disable=not progress
+    ) as bar:
         for blocks in zip(*(r.blocks(n) for r in rows.values()), strict=True):
             yield dict(zip(rows, blocks))
             bar.update(len(blocks[0]))
 
+
 def _window(first, last, T: int, side: str) -> tuple[np.ndarray, np.ndarray]:
     "The steps of each sample, from and to; from = to where it has none."
     none = first >= T
-    return np.where(none, 0, first if side == "left" else 0), np.where(none, 0, T - last if side == "right" else T)
+    return np.where(none, 0, first if side == "left" else 0), np.where(
+        none, 0, T - last if side == "right" else T
+    )
 
-def _write(w: StoreWriter, report: Report, split: str, rows, windows, ids, y, extra, keep, progress):
+
+def _write(
+    w: StoreWriter, report: Report, split: str, rows, windows, ids, y, extra, keep, progress
+):
     "Write the rows of a split that are kept, cleaned and without padding."
     at = 0
     for blocks in _together(rows, progress, f"{split}: writing"):
@@ -155,24 +272,38 @@ def _write(w: StoreWriter, report: Report, split: str, rows, windows, ids, y, ex
             report.count_lengths(split, m, x[m][1])
         chosen = np.flatnonzero(keep[here]) + here.start
         report.count_labels(split, y[chosen], LABELS)
-        w.add_many(split, [ids[i] for i in chosen], y[chosen], x, {k: [v[i] for i in chosen] for k, v in extra.items()})
+        w.add_many(
+            split,
+            [ids[i] for i in chosen],
+            y[chosen],
+            x,
+            {k: [v[i] for i in chosen] for k, v in extra.items()},
+        )
     report.split(split)["rows"] = int(keep.sum())
 
-def _dtypes(dtype): return {"t": "float16", "v": "float32", "a": "float32"} if dtype is None else dtype
+
+def _dtypes(dtype):
+    return {"t": "float16", "v": "float32", "a": "float32"} if dtype is None else dtype
+
 
 def _source(path) -> Path:
-    if not Path(path).is_file(): raise CaratError(f"there is no file {path}.")
+    if not Path(path).is_file():
+        raise CaratError(f"there is no file {path}.")
     return Path(path)
 
 # %% ../nbs/07_import_mosei.ipynb #eeb585b7
 _ALIGNED = {"src-text": "t", "src-visual": "v", "src-audio": "a"}
 
-def prepare_aligned(path: str | Path,           # train_valid_test.pt
-                    out: str | Path,            # the store to make
-                    dtype: str | Mapping[str, str] | None = None,   # of stored features; None: float16 for words, float32 for the rest
-                    overwrite: bool = False,    # replace `out` where it exists
-                    progress: bool = True,      # show a bar
-                   ) -> Path:                   # `out`; NAME.report.json is beside it
+
+def prepare_aligned(
+    path: str | Path,  # train_valid_test.pt
+    out: str | Path,  # the store to make
+    dtype: str
+    | Mapping[str, str]
+    | None = None,  # of stored features; None: float16 for words, float32 for the rest
+    overwrite: bool = False,  # replace `out` where it exists
+    progress: bool = True,  # show a bar
+) -> Path:  # `out`; NAME.report.json is beside it
     """Turn the aligned MOSEI file into a store: words (t), vision (v) and audio (a), six emotions, ids such as "train-000017", since the file has none.
 
     Raises CaratError for a file that is damaged, hostile, or not what it should be. Nothing is written then.
@@ -184,34 +315,74 @@ def prepare_aligned(path: str | Path,           # train_valid_test.pt
     y = {s: _labels(path, s, _entry(f"{path}: '{s}'", data[s], "tgt"), columns) for s in _SPLITS}
     for s in _SPLITS:
         n, steps = next(iter(rows[s].values())).n, {m: r.T for m, r in rows[s].items()}
-        if len(y[s]) != n: raise CaratError(f"{path}: '{s}' has {n} rows of features and {len(y[s])} of labels. {_AGAIN}")
-        if len(set(steps.values())) > 1: raise CaratError(f"{path}: '{s}' has {steps} steps; in an aligned file they are the same words. Is it the unaligned one?")
+        if len(y[s]) != n:
+            raise CaratError(
+                f"{path}: '{s}' has {n} rows of features and {len(y[s])} of labels. {_AGAIN}"
+            )
+        if len(set(steps.values())) > 1:
+            raise CaratError(
+                f"{path}: '{s}' has {steps} steps; in an aligned file they are the same words. Is it the unaligned one?"
+            )
     del data
     report = Report("MOSEI, aligned", [path])
-    for n in notes: report.note(n)
-    with StoreWriter(out, "MOSEI, aligned", LABELS, {m: r.d for m, r in rows["train"].items()}, dtype=_dtypes(dtype), overwrite=overwrite, attrs={"source": "CMU-MOSEI, aligned to words"}) as w:
+    for n in notes:
+        report.note(n)
+    with StoreWriter(
+        out,
+        "MOSEI, aligned",
+        LABELS,
+        {m: r.d for m, r in rows["train"].items()},
+        dtype=_dtypes(dtype),
+        overwrite=overwrite,
+        attrs={"source": "CMU-MOSEI, aligned to words"},
+    ) as w:
         for s in _SPLITS:
             edges, T = _look(rows[s], progress, f"{s}: looking"), rows[s]["t"].T
             sides = {m: report.padding(s, m, *e, T) for m, e in edges.items()}
             windows = {m: _window(*e, T, sides[m]) for m, e in edges.items()}
-            if len(set(sides.values()) - {"none"}) < 2:                 # the same words in all: an utterance ends where its last modality does
+            if (
+                len(set(sides.values()) - {"none"}) < 2
+            ):  # the same words in all: an utterance ends where its last modality does
                 side = next((v for v in sides.values() if v != "none"), "none")
-                common = _window(*(np.min([e[k] for e in edges.values()], 0) for k in (0, 1)), T, side)
-                windows = {m: tuple(np.where(e[0] < T, c, 0) for c in common) for m, e in edges.items()}
-            else: report.note(f"'{s}' is padded on the left in one modality and on the right in another, so each was cut for itself, and equal steps need not be the same word.")
-            if empty := int(np.all([e[0] >= T for e in edges.values()], 0).sum()): report.note(f"'{s}' has {empty} utterances that are zero in every modality. They are kept, with nothing but labels.")
+                common = _window(
+                    *(np.min([e[k] for e in edges.values()], 0) for k in (0, 1)), T, side
+                )
+                windows = {
+                    m: tuple(np.where(e[0] < T, c, 0) for c in common) for m, e in edges.items()
+                }
+            else:
+                report.note(
+                    f"'{s}' is padded on the left in one modality and on the right in another, so each was cut for itself, and equal steps need not be the same word."
+                )
+            if empty := int(np.all([e[0] >= T for e in edges.values()], 0).sum()):
+                report.note(
+                    f"'{s}' has {empty} utterances that are zero in every modality. They are kept, with nothing but labels."
+                )
             n = len(y[s])
-            _write(w, report, s, rows[s], windows, [f"{s}-{i:06d}" for i in range(n)], y[s], {}, np.ones(n, bool), progress)
+            _write(
+                w,
+                report,
+                s,
+                rows[s],
+                windows,
+                [f"{s}-{i:06d}" for i in range(n)],
+                y[s],
+                {},
+                np.ones(n, bool),
+                progress,
+            )
         report.note("The file has no ids; utterances are named by split and row.")
         w.attrs["report"] = report.to_json()
     report.save(out)
     return out
 
 # %% ../nbs/07_import_mosei.ipynb #e01ec3c8
-_NEAR = .02             # two words are the same where their projections differ by less; those of different words differ by about 5
+_NEAR = 0.02  # two words are the same where their projections differ by less; those of different words differ by about 5
+
 
 class _Words:
     "The words of utterances, as four projections each."
+
     def __init__(self, width: int):
         self.project = np.random.default_rng(0).normal(size=(width, 4))
         self.parts = []
@@ -224,12 +395,16 @@ class _Words:
     def done(self) -> "_Words":
         points, some = (np.concatenate(v) for v in zip(*self.parts))
         self.steps, T = some.shape[1], np.arange(some.shape[1])
-        self.all = [p[s] for p, s in zip(points, some)]                                     # (words, 4) of each utterance
+        self.all = [p[s] for p, s in zip(points, some)]  # (words, 4) of each utterance
         first = np.where(some.any(1), some.argmax(1), 0)
-        self.span = np.where(some.any(1), self.steps - some[:, ::-1].argmax(1) - first, 0)  # words from the first known to the last
+        self.span = np.where(
+            some.any(1), self.steps - some[:, ::-1].argmax(1) - first, 0
+        )  # words from the first known to the last
         self.some = [s[f:] for s, f in zip(some, first)]
-        weight = np.random.default_rng(1).choice([-1., 1.], (self.steps, 4))
-        self.sum = np.array([(w[:40] * weight[:40][:len(w)]).sum() for w in self.all])       # near each other where the words are the same
+        weight = np.random.default_rng(1).choice([-1.0, 1.0], (self.steps, 4))
+        self.sum = np.array(
+            [(w[:40] * weight[:40][: len(w)]).sum() for w in self.all]
+        )  # near each other where the words are the same
         self.parts.clear()
         return self
 
@@ -238,58 +413,89 @@ def _same_words(u: _Words, i: int, a: _Words, j: int) -> bool:
     "Utterance i of the unaligned file is utterance j of the aligned one: all its words agree, or the first 50 of a longer one."
     x, y = u.all[i], a.all[j]
     cut = a.span[j] > u.steps
-    kept = int(a.some[j][:u.steps].sum()) if cut else len(y)
-    return (kept - 3 * cut <= len(x) <= kept) and bool((np.abs(x - y[:len(x)]) < _NEAR).all())   # a longer one may begin with unknown words
+    kept = int(a.some[j][: u.steps].sum()) if cut else len(y)
+    return (kept - 3 * cut <= len(x) <= kept) and bool(
+        (np.abs(x - y[: len(x)]) < _NEAR).all()
+    )  # a longer one may begin with unknown words
 
 
 def _pair(u: _Words, a: _Words) -> np.ndarray:
     "(n,) for each row of the unaligned file its row of the aligned one, -1 where there is none: by number where that is right, else by words, in order where words are the same."
-    partner = np.array([i if i < len(a.all) and _same_words(u, i, a, i) else -1 for i in range(len(u.all))], np.int64)
+    partner = np.array(
+        [i if i < len(a.all) and _same_words(u, i, a, i) else -1 for i in range(len(u.all))],
+        np.int64,
+    )
     free = np.ones(len(a.all), bool)
     free[partner[partner >= 0]] = False
     open_rows = np.flatnonzero(free)
     order = open_rows[np.argsort(a.sum[open_rows], kind="stable")]
     sums = a.sum[order]
     for i in np.flatnonzero(partner < 0):
-        near = order[np.searchsorted(sums, u.sum[i] - 10 * _NEAR):np.searchsorted(sums, u.sum[i] + 10 * _NEAR, side="right")]
+        near = order[
+            np.searchsorted(sums, u.sum[i] - 10 * _NEAR) : np.searchsorted(
+                sums, u.sum[i] + 10 * _NEAR, side="right"
+            )
+        ]
         partner[i] = next((j for j in np.sort(near[free[near]]) if _same_words(u, i, a, j)), -1)
-        if partner[i] >= 0: free[partner[i]] = False
+        if partner[i] >= 0:
+            free[partner[i]] = False
     return partner
 
 # %% ../nbs/07_import_mosei.ipynb #3814f05b
 _UNALIGNED = {"text": "t", "vision": "v", "audio": "a"}
 
+
 def _ids(path, split: str, v, n: int) -> tuple[list[str], list[str]]:
     "Ids such as VIDEO[start,end], and videos, of the `id` rows of a split."
     where = f"{path}: 'id' of '{split}'"
     if isinstance(v, PickledArray):
-        if v.dtype.kind not in "SU" or v.ndim not in (1, 2): raise CaratError(f"{where} is an array of {v.dtype} and shape {v.shape}, and should hold [video, start, end] for each row. {_AGAIN}")
+        if v.dtype.kind not in "SU" or v.ndim not in (1, 2):
+            raise CaratError(
+                f"{where} is an array of {v.dtype} and shape {v.shape}, and should hold [video, start, end] for each row. {_AGAIN}"
+            )
         v = _items(where, v)
-    if not isinstance(v, (list, tuple)): raise CaratError(f"{where} is {type(v).__name__}, and should hold [video, start, end] for each row. {_AGAIN}")
-    if len(v) != n: raise CaratError(f"{where} has {len(v)} rows, and the features have {n}. {_AGAIN}")
+    if not isinstance(v, (list, tuple)):
+        raise CaratError(
+            f"{where} is {type(v).__name__}, and should hold [video, start, end] for each row. {_AGAIN}"
+        )
+    if len(v) != n:
+        raise CaratError(f"{where} has {len(v)} rows, and the features have {n}. {_AGAIN}")
     ids, videos, seen = [], [], {}
     for r, row in enumerate(v):
-        if isinstance(row, PickledArray) and row.ndim == 1: row = _items(f"{where}, row {r}", row)
+        if isinstance(row, PickledArray) and row.ndim == 1:
+            row = _items(f"{where}, row {r}", row)
         row = [row] if isinstance(row, (str, bytes)) else row
-        if not isinstance(row, (list, tuple)) or not row or not all(isinstance(p, (str, bytes, int, float)) for p in row): raise CaratError(f"{where}, row {r} should be [video, start, end]. {_AGAIN}")
+        if (
+            not isinstance(row, (list, tuple))
+            or not row
+            or not all(isinstance(p, (str, bytes, int, float)) for p in row)
+        ):
+            raise CaratError(f"{where}, row {r} should be [video, start, end]. {_AGAIN}")
         video, *times = [_text(p).strip() for p in row]
         id = video + (f"[{','.join(times)}]" if times else "")
-        if not video or not id.isprintable(): raise CaratError(f"{where}, row {r} is {id!a}, which is no name. {_AGAIN}")
-        if id in seen: raise CaratError(f"{where}: rows {seen[id]} and {r} are both '{id}'. Ids name utterances, so each must be there once. {_AGAIN}")
+        if not video or not id.isprintable():
+            raise CaratError(f"{where}, row {r} is {id!a}, which is no name. {_AGAIN}")
+        if id in seen:
+            raise CaratError(
+                f"{where}: rows {seen[id]} and {r} are both '{id}'. Ids name utterances, so each must be there once. {_AGAIN}"
+            )
         seen[id] = r
         ids.append(id)
         videos.append(video if times else video.split("[")[0])
     return ids, videos
 
 
-def prepare_unaligned(path: str | Path,             # mosei_senti_data_noalign.pkl
-                      labels: str | Path,           # train_valid_test.pt, which has the emotions
-                      out: str | Path,              # the store to make
-                      dtype: str | Mapping[str, str] | None = None,   # of stored features; None: float16 for words, float32 for the rest
-                      drop_unmatched: bool = False, # leave out utterances whose words are not in both files, where the default refuses
-                      overwrite: bool = False,      # replace `out` where it exists
-                      progress: bool = True,        # show a bar
-                     ) -> Path:                     # `out`; NAME.report.json is beside it
+def prepare_unaligned(
+    path: str | Path,  # mosei_senti_data_noalign.pkl
+    labels: str | Path,  # train_valid_test.pt, which has the emotions
+    out: str | Path,  # the store to make
+    dtype: str
+    | Mapping[str, str]
+    | None = None,  # of stored features; None: float16 for words, float32 for the rest
+    drop_unmatched: bool = False,  # leave out utterances whose words are not in both files, where the default refuses
+    overwrite: bool = False,  # replace `out` where it exists
+    progress: bool = True,  # show a bar
+) -> Path:  # `out`; NAME.report.json is beside it
     """Turn the unaligned MOSEI file into a store, with the emotions of the aligned one: utterances are paired by their words, within each split.
 
     Raises CaratError for files that are damaged, hostile, or not what they should be, and where utterances have no partner. Nothing is written then.
@@ -299,50 +505,127 @@ def prepare_unaligned(path: str | Path,             # mosei_senti_data_noalign.p
     rows, notes = _modalities(path, data, _UNALIGNED)
     texts, more = _modalities(labels, known, _ALIGNED)
     columns = _columns(labels, known)
-    y = {s: _labels(labels, s, _entry(f"{labels}: '{s}'", known[s], "tgt"), columns) for s in _SPLITS}
-    names = {s: _ids(path, s, _entry(f"{path}: '{s}'", data[s], "id"), rows[s]["t"].n) for s in _SPLITS}
+    y = {
+        s: _labels(labels, s, _entry(f"{labels}: '{s}'", known[s], "tgt"), columns) for s in _SPLITS
+    }
+    names = {
+        s: _ids(path, s, _entry(f"{path}: '{s}'", data[s], "id"), rows[s]["t"].n) for s in _SPLITS
+    }
     for s in _SPLITS:
-        if len(y[s]) != texts[s]["t"].n: raise CaratError(f"{labels}: '{s}' has {texts[s]['t'].n} rows of features and {len(y[s])} of labels. {_AGAIN}")
+        if len(y[s]) != texts[s]["t"].n:
+            raise CaratError(
+                f"{labels}: '{s}' has {texts[s]['t'].n} rows of features and {len(y[s])} of labels. {_AGAIN}"
+            )
     widths = rows["train"]["t"].d, texts["train"]["t"].d
-    if widths[0] != widths[1]: raise CaratError(f"{path} has word vectors of width {widths[0]} and {labels} of {widths[1]}. Utterances are paired by their words, so both must have the same vectors.")
+    if widths[0] != widths[1]:
+        raise CaratError(
+            f"{path} has word vectors of width {widths[0]} and {labels} of {widths[1]}. Utterances are paired by their words, so both must have the same vectors."
+        )
     del data, known
     report = Report("MOSEI, unaligned", [path, labels])
-    for n in [*(f"{path.name}: {n}" for n in notes), *(f"{labels.name}: {n}" for n in more)]: report.note(n)
+    for n in [*(f"{path.name}: {n}" for n in notes), *(f"{labels.name}: {n}" for n in more)]:
+        report.note(n)
     every = [id for ids, _ in names.values() for id in ids]
     if len(set(every)) < len(every):
         split = {id: s for s, (ids, _) in names.items() for id in ids}
-        both = [f"{id} in '{s}' and '{split[id]}'" for s, (ids, _) in names.items() for id in ids if split[id] != s]
-        report.note(f"{len(both)} utterances are in more than one split: {_some(both, 3)}. They are kept; results on them say little.")
-    with StoreWriter(out, "MOSEI, unaligned", LABELS, {m: r.d for m, r in rows["train"].items()}, dtype=_dtypes(dtype), extras={"video": ("str", ())}, overwrite=overwrite,
-                     attrs={"source": "CMU-MOSEI, unaligned; emotions of the aligned release"}) as w:
+        both = [
+            f"{id} in '{s}' and '{split[id]}'"
+            for s, (ids, _) in names.items()
+            for id in ids
+            if split[id] != s
+        ]
+        report.note(
+            f"{len(both)} utterances are in more than one split: {_some(both, 3)}. They are kept; results on them say little."
+        )
+    with StoreWriter(
+        out,
+        "MOSEI, unaligned",
+        LABELS,
+        {m: r.d for m, r in rows["train"].items()},
+        dtype=_dtypes(dtype),
+        extras={"video": ("str", ())},
+        overwrite=overwrite,
+        attrs={"source": "CMU-MOSEI, unaligned; emotions of the aligned release"},
+    ) as w:
         for s in _SPLITS:
             u, a = _Words(widths[0]), _Words(widths[1])
-            _look({"t": texts[s]["t"]}, progress, f"{s}: words of the labels", lambda m, x: a.add(x))
-            edges = _look(rows[s], progress, f"{s}: looking", lambda m, x: u.add(x) if m == "t" else None)
-            partner = _paired(report, s, path, labels, u.done(), a.done(), names[s][0], y[s], drop_unmatched)
-            windows = {m: _window(*e, rows[s][m].T, report.padding(s, m, *e, rows[s][m].T)) for m, e in edges.items()}
-            _write(w, report, s, rows[s], windows, names[s][0], y[s][partner], {"video": names[s][1]}, partner >= 0, progress)
+            _look(
+                {"t": texts[s]["t"]}, progress, f"{s}: words of the labels", lambda m, x: a.add(x)
+            )
+            edges = _look(
+                rows[s], progress, f"{s}: looking", lambda m, x: u.add(x) if m == "t" else None
+            )
+            partner = _paired(
+                report, s, path, labels, u.done(), a.done(), names[s][0], y[s], drop_unmatched
+            )
+            windows = {
+                m: _window(*e, rows[s][m].T, report.padding(s, m, *e, rows[s][m].T))
+                for m, e in edges.items()
+            }
+            _write(
+                w,
+                report,
+                s,
+                rows[s],
+                windows,
+                names[s][0],
+                y[s][partner],
+                {"video": names[s][1]},
+                partner >= 0,
+                progress,
+            )
         w.attrs["report"] = report.to_json()
     report.save(out)
     return out
 
 
-def _paired(report: Report, s: str, path: Path, labels: Path, u: _Words, a: _Words, ids, y, drop: bool) -> np.ndarray:
+def _paired(
+    report: Report, s: str, path: Path, labels: Path, u: _Words, a: _Words, ids, y, drop: bool
+) -> np.ndarray:
     "The partners of a split's rows, once they are good enough; what is to be said goes into the report."
     partner, n = _pair(u, a), len(u.all)
     alone, unused = np.flatnonzero(partner < 0), np.setdiff1d(np.arange(len(a.all)), partner)
     if len(alone) or len(unused):
-        said = [f"{len(alone)} of {n} utterances have words that no row of {labels.name} has, such as " + _some([f"row {i} ({ids[i]})" for i in alone], 3)] if len(alone) else []
-        said += [f"{len(unused)} of {len(a.all)} rows of {labels.name} have words that no utterance has, such as " + _some([f"row {j}" for j in unused], 3)] if len(unused) else []
-        if not drop or len(alone) == n: raise CaratError(f"{path}, split '{s}': " + "; ".join(said) + ". The two files are not of the same release, so labels would be guessed. Use files that belong together" + ("." if len(alone) == n else ", or leave such utterances out (--drop-unmatched)."))
+        said = (
+            [
+                f"{len(alone)} of {n} utterances have words that no row of {labels.name} has, such as "
+                + _some([f"row {i} ({ids[i]})" for i in alone], 3)
+            ]
+            if len(alone)
+            else []
+        )
+        said += (
+            [
+                f"{len(unused)} of {len(a.all)} rows of {labels.name} have words that no utterance has, such as "
+                + _some([f"row {j}" for j in unused], 3)
+            ]
+            if len(unused)
+            else []
+        )
+        if not drop or len(alone) == n:
+            raise CaratError(
+                f"{path}, split '{s}': "
+                + "; ".join(said)
+                + ". The two files are not of the same release, so labels would be guessed. Use files that belong together"
+                + ("." if len(alone) == n else ", or leave such utterances out (--drop-unmatched).")
+            )
         report.note(f"'{s}': " + "; ".join(said) + ". They were left out.")
         report.split(s)["left out"] = int(len(alone))
     moved = int((partner[partner >= 0] != np.flatnonzero(partner >= 0)).sum())
-    report.split(s)["paired"] = {"by row number": n - len(alone) - moved, "by words, in another row": moved}
+    report.split(s)["paired"] = {
+        "by row number": n - len(alone) - moved,
+        "by words, in another row": moved,
+    }
     if moved:
-        report.note(f"'{s}': the two files have their rows in a different order; {moved} utterances were paired by their words.")
+        report.note(
+            f"'{s}': the two files have their rows in a different order; {moved} utterances were paired by their words."
+        )
         groups = {}
-        for j, words in enumerate(a.all): groups.setdefault(np.round(words, 1).tobytes(), []).append(j)
+        for j, words in enumerate(a.all):
+            groups.setdefault(np.round(words, 1).tobytes(), []).append(j)
         twice = [g for g in groups.values() if len(g) > 1 and (y[g] != y[g[0]]).any()]
-        if twice: report.note(f"'{s}': {sum(map(len, twice))} utterances share all their words with another one that has other labels (such as rows {_some(twice[0], 3)} of {labels.name}); among these, partners were given in the order of the files.")
+        if twice:
+            report.note(
+                f"'{s}': {sum(map(len, twice))} utterances share all their words with another one that has other labels (such as rows {_some(twice[0], 3)} of {labels.name}); among these, partners were given in the order of the files."
+            )
     return partner

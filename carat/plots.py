@@ -21,16 +21,39 @@ from matplotlib.figure import Figure
 from .core import CaratError
 
 # %% ../nbs/24_inside.ipynb #e22bb809
-MODALITY_COLORS = {"t": "#0072B2", "v": "#D55E00", "a": "#009E73"}  # Okabe and Ito: blue, vermilion, bluish green
-LABEL_COLORS = {                                                    # Paul Tol, "bright"
-    "happy": "#CCBB44", "sad": "#4477AA", "anger": "#EE6677",
-    "surprise": "#66CCEE", "disgust": "#228833", "fear": "#AA3377", "neutral": "#999999",
+MODALITY_COLORS = {
+    "t": "#0072B2",
+    "v": "#D55E00",
+    "a": "#009E73",
+}  # Okabe and Ito: blue, vermilion, bluish green
+LABEL_COLORS = {  # Paul Tol, "bright"
+    "happy": "#CCBB44",
+    "sad": "#4477AA",
+    "anger": "#EE6677",
+    "surprise": "#66CCEE",
+    "disgust": "#228833",
+    "fear": "#AA3377",
+    "neutral": "#999999",
 }
 _SPARE = ("#882255", "#999933", "#56B4E9", "#CC79A7", "#44AA99", "#DDCC77", "#6699CC", "#997700")
 _MODALITY_NAMES = {"t": "text", "v": "vision", "a": "audio"}
-_MODALITY_ALIASES = {"text": "t", "vision": "v", "visual": "v", "video": "v", "audio": "a", "acoustic": "a"}
-_LABEL_ALIASES = {"happiness": "happy", "joy": "happy", "sadness": "sad", "angry": "anger", "surprised": "surprise",
-                  "disgusted": "disgust", "fearful": "fear"}
+_MODALITY_ALIASES = {
+    "text": "t",
+    "vision": "v",
+    "visual": "v",
+    "video": "v",
+    "audio": "a",
+    "acoustic": "a",
+}
+_LABEL_ALIASES = {
+    "happiness": "happy",
+    "joy": "happy",
+    "sadness": "sad",
+    "angry": "anger",
+    "surprised": "surprise",
+    "disgusted": "disgust",
+    "fearful": "fear",
+}
 _INK, _SOFT = "#22262b", "#808080"  # text; lines that must be seen on white and on black
 
 
@@ -64,24 +87,59 @@ def label_color(
     return LABEL_COLORS.get(key) or _spare(key)
 
 
-SHADES = LinearSegmentedColormap.from_list("carat", ["#f4f6f8", "#c6d9e8", "#7fb0d3", "#3a7fb5", "#114b7f", "#08264a"])
+SHADES = LinearSegmentedColormap.from_list(
+    "carat", ["#f4f6f8", "#c6d9e8", "#7fb0d3", "#3a7fb5", "#114b7f", "#08264a"]
+)
 
 
 def use_style() -> None:
     "Set matplotlib to the style of the book."
-    mpl.rcParams.update({
-        "figure.figsize": (7.0, 3.0), "figure.dpi": 144, "savefig.dpi": 144, "figure.constrained_layout.use": True,
-        "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none", "legend.facecolor": "none",
-        "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 9, "mathtext.fontset": "dejavusans",
-        "axes.titlesize": 10, "axes.titleweight": "normal", "axes.titlelocation": "left", "axes.labelsize": 9,
-        "xtick.labelsize": 8.5, "ytick.labelsize": 8.5, "legend.fontsize": 8.5, "legend.frameon": False,
-        "text.color": _INK, "axes.labelcolor": _INK, "axes.titlecolor": _INK, "xtick.labelcolor": _INK,
-        "ytick.labelcolor": _INK, "axes.edgecolor": _SOFT, "xtick.color": _SOFT, "ytick.color": _SOFT,
-        "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8, "axes.axisbelow": True,
-        "grid.color": _SOFT, "grid.alpha": 0.25, "grid.linewidth": 0.7, "lines.linewidth": 1.8, "lines.markersize": 4.5,
-        "image.cmap": "carat", "svg.fonttype": "path",
-        "axes.prop_cycle": mpl.cycler(color=["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]),
-    })
+    mpl.rcParams.update(
+        {
+            "figure.figsize": (7.0, 3.0),
+            "figure.dpi": 144,
+            "savefig.dpi": 144,
+            "figure.constrained_layout.use": True,
+            "figure.facecolor": "none",
+            "axes.facecolor": "none",
+            "savefig.facecolor": "none",
+            "legend.facecolor": "none",
+            "font.family": "sans-serif",
+            "font.sans-serif": ["DejaVu Sans"],
+            "font.size": 9,
+            "mathtext.fontset": "dejavusans",
+            "axes.titlesize": 10,
+            "axes.titleweight": "normal",
+            "axes.titlelocation": "left",
+            "axes.labelsize": 9,
+            "xtick.labelsize": 8.5,
+            "ytick.labelsize": 8.5,
+            "legend.fontsize": 8.5,
+            "legend.frameon": False,
+            "text.color": _INK,
+            "axes.labelcolor": _INK,
+            "axes.titlecolor": _INK,
+            "xtick.labelcolor": _INK,
+            "ytick.labelcolor": _INK,
+            "axes.edgecolor": _SOFT,
+            "xtick.color": _SOFT,
+            "ytick.color": _SOFT,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.linewidth": 0.8,
+            "axes.axisbelow": True,
+            "grid.color": _SOFT,
+            "grid.alpha": 0.25,
+            "grid.linewidth": 0.7,
+            "lines.linewidth": 1.8,
+            "lines.markersize": 4.5,
+            "image.cmap": "carat",
+            "svg.fonttype": "path",
+            "axes.prop_cycle": mpl.cycler(
+                color=["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
+            ),
+        }
+    )
 
 
 if "carat" not in mpl.colormaps:
@@ -90,20 +148,30 @@ if "carat" not in mpl.colormaps:
 # %% ../nbs/24_inside.ipynb #26d678cc
 def _cell(v) -> str:
     "A value as a table shows it."
-    if v is None: return "–"
-    if isinstance(v, (bool, np.bool_)): return "yes" if v else "no"
-    if hasattr(v, "ndim") and getattr(v, "ndim") == 0: v = v.item()
-    if isinstance(v, (int, np.integer)): return f"{v:,}"
+    if v is None:
+        return "–"
+    if isinstance(v, (bool, np.bool_)):
+        return "yes" if v else "no"
+    if hasattr(v, "ndim") and getattr(v, "ndim") == 0:
+        v = v.item()
+    if isinstance(v, (int, np.integer)):
+        return f"{v:,}"
     if isinstance(v, (float, np.floating)):
-        if not np.isfinite(v): return "–"
+        if not np.isfinite(v):
+            return "–"
         a = abs(v)
-        if v and (a < 1e-3 or a >= 1e7): return f"{v:.2e}"
+        if v and (a < 1e-3 or a >= 1e7):
+            return f"{v:.2e}"
         return f"{v:,.3f}" if a < 100 else f"{v:,.1f}"
     return str(v)
 
 
 def _is_number(v) -> bool:
-    return isinstance(v, (int, float, np.integer, np.floating)) and not isinstance(v, bool) or (hasattr(v, "ndim") and v.ndim == 0)
+    return (
+        isinstance(v, (int, float, np.integer, np.floating))
+        and not isinstance(v, bool)
+        or (hasattr(v, "ndim") and v.ndim == 0)
+    )
 
 
 def _rich(s: str) -> str:
@@ -118,30 +186,56 @@ def _rich(s: str) -> str:
 @dataclass
 class Table:
     "A table that a notebook shows as HTML, a terminal as markdown."
+
     rows: list  # rows of cells
     header: list  # names of the columns
     caption: str | None = None  # a line above the table
 
     def _numeric(self, j: int) -> bool:
         column = [r[j] for r in self.rows if r[j] not in (None, "")]
-        return bool(column) and all(_is_number(v) or isinstance(v, str) and re.fullmatch(r"[-+−]?[\d,.]+ ?%?|–", v) for v in column)
+        return bool(column) and all(
+            _is_number(v) or isinstance(v, str) and re.fullmatch(r"[-+−]?[\d,.]+ ?%?|–", v)
+            for v in column
+        )
 
     def _repr_markdown_(self) -> str:
         esc = lambda v: _cell(v).replace("|", "\\|").replace("\n", " ")
-        lines = ["| " + " | ".join(str(h) for h in self.header) + " |",
-                 "|" + "|".join(" ---: " if self._numeric(j) else " --- " for j in range(len(self.header))) + "|"]
+        lines = [
+            "| " + " | ".join(str(h) for h in self.header) + " |",
+            "|"
+            + "|".join(" ---: " if self._numeric(j) else " --- " for j in range(len(self.header)))
+            + "|",
+        ]
         lines += ["| " + " | ".join(esc(v) for v in r) + " |" for r in self.rows]
         return (f"*{self.caption}*\n\n" if self.caption else "") + "\n".join(lines) + "\n"
 
     def _repr_html_(self) -> str:
         side = ["right" if self._numeric(j) else "left" for j in range(len(self.header))]
-        wide = [max(len(_cell(r[j])) for r in self.rows) > 28 if self.rows else False for j in range(len(self.header))] # prose wants room, even where the table then scrolls
-        style = lambda j: f' style="text-align:{side[j]};padding:.25em .7em{";min-width:13em" if wide[j] else ""}"'
-        head = "".join(f'<th scope="col"{style(j)}>{_rich(str(h))}</th>' for j, h in enumerate(self.header))
-        body = "".join("<tr>" + "".join(f"<td{style(j)}>{_rich(_cell(v))}</td>" for j, v in enumerate(r)) + "</tr>" for r in self.rows)
-        caption = f'<figcaption style="padding:.3em .7em;opacity:.8">{_rich(self.caption)}</figcaption>' if self.caption else ""
-        return (f'<figure class="carat-table" style="margin:0">{caption}<div style="overflow-x:auto"><table class="table" style="width:auto;color:inherit;font-variant-numeric:tabular-nums">'
-                f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></figure>")
+        wide = [
+            max(len(_cell(r[j])) for r in self.rows) > 28 if self.rows else False
+            for j in range(len(self.header))
+        ]  # prose wants room, even where the table then scrolls
+        style = lambda j: (
+            f' style="text-align:{side[j]};padding:.25em .7em{";min-width:13em" if wide[j] else ""}"'
+        )
+        head = "".join(
+            f'<th scope="col"{style(j)}>{_rich(str(h))}</th>' for j, h in enumerate(self.header)
+        )
+        body = "".join(
+            "<tr>"
+            + "".join(f"<td{style(j)}>{_rich(_cell(v))}</td>" for j, v in enumerate(r))
+            + "</tr>"
+            for r in self.rows
+        )
+        caption = (
+            f'<figcaption style="padding:.3em .7em;opacity:.8">{_rich(self.caption)}</figcaption>'
+            if self.caption
+            else ""
+        )
+        return (
+            f'<figure class="carat-table" style="margin:0">{caption}<div style="overflow-x:auto"><table class="table" style="width:auto;color:inherit;font-variant-numeric:tabular-nums">'
+            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></figure>"
+        )
 
     __str__ = _repr_markdown_
 
@@ -165,7 +259,9 @@ def _svg_text(fig: Figure, salt: str) -> str:
     with mpl.rc_context({"svg.hashsalt": salt, "svg.fonttype": "path"}):
         fig.savefig(out, format="svg", facecolor="none", metadata={"Date": None, "Creator": None})
     s = out.getvalue()
-    return re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", s[s.index("<svg"):], flags=re.S)
+    return re.sub(
+        r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", s[s.index("<svg") :], flags=re.S
+    )
 
 
 def _svg_page(s: str, fig: Figure, alt: str) -> str:
@@ -176,10 +272,12 @@ def _svg_page(s: str, fig: Figure, alt: str) -> str:
     s = s.replace(_INK, "currentColor").replace("#000000", "currentColor")
     width, height = fig.get_size_inches()
     alt = html.escape(alt, quote=True)
-    open_tag = (f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-                f'viewBox="0 0 {width * 72:g} {height * 72:g}" role="img" aria-label="{alt}" fill="currentColor" '
-                f'style="--wide:{width * 108:.0f}px;width:100%;max-width:var(--wide);height:auto;stroke-linejoin:round;stroke-linecap:butt">'
-                f"<title>{alt}</title>")
+    open_tag = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        f'viewBox="0 0 {width * 72:g} {height * 72:g}" role="img" aria-label="{alt}" fill="currentColor" '
+        f'style="--wide:{width * 108:.0f}px;width:100%;max-width:var(--wide);height:auto;stroke-linejoin:round;stroke-linecap:butt">'
+        f"<title>{alt}</title>"
+    )
     s = re.sub(r"<svg[^>]*>", lambda _: open_tag, s, count=1)
     return re.sub(r"\n\s*", " ", s).strip()
 
@@ -201,8 +299,11 @@ class Shown:
         return _svg_page(_svg_text(self.fig, self.alt), self.fig, self.alt)
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        return {"text/plain": f"[figure: {self.alt}]", "image/png": base64.b64encode(self.png()).decode(),
-                "text/html": f'<div class="carat-figure">{self.svg()}</div>'}
+        return {
+            "text/plain": f"[figure: {self.alt}]",
+            "image/png": base64.b64encode(self.png()).decode(),
+            "text/html": f'<div class="carat-figure">{self.svg()}</div>',
+        }
 
     def __repr__(self) -> str:
         return f"[figure: {self.alt}]"
@@ -214,13 +315,20 @@ def show(
 ) -> Shown:  # shows itself as the last value of a cell
     "End a plotting cell with this: the figure with alternative text, crisp, readable on light and on dark pages. Raises `CaratError` without a text."
     if not alt or not alt.strip():
-        raise CaratError("show: a figure needs alternative text: one sentence that says what it shows")
+        raise CaratError(
+            "show: a figure needs alternative text: one sentence that says what it shows"
+        )
     pyplot = sys.modules.get("matplotlib.pyplot")
-    if pyplot is not None: pyplot.close(fig)
+    if pyplot is not None:
+        pyplot.close(fig)
     return Shown(fig, " ".join(alt.split()))
 
 # %% ../nbs/24_inside.ipynb #8438ca82
-for _prefix, _name in (("", "http://www.w3.org/2000/svg"), ("xlink", "http://www.w3.org/1999/xlink")): ElementTree.register_namespace(_prefix, _name)
+for _prefix, _name in (
+    ("", "http://www.w3.org/2000/svg"),
+    ("xlink", "http://www.w3.org/1999/xlink"),
+):
+    ElementTree.register_namespace(_prefix, _name)
 
 _PLAY = """(function () {
   const root = document.getElementById("KEY"), range = root.querySelector("input"), out = root.querySelector("output"), play = root.querySelector("button");
@@ -258,54 +366,92 @@ class Moving(Shown):
             root = ElementTree.fromstring(_svg_text(fig, self.alt))
             for parent in list(root.iter()):
                 for child in [e for e in parent if e.tag.endswith("}defs")]:
-                    defs.update({e.get("id"): e for e in child}); parent.remove(child)
+                    defs.update({e.get("id"): e for e in child})
+                    parent.remove(child)
             for e in root.iter():
                 e.text = e.tail = None
-                if not e.get("id", "").startswith("move-"): e.attrib.pop("id", None)
+                if not e.get("id", "").startswith("move-"):
+                    e.attrib.pop("id", None)
             frames.append(root)
-        whole, = self._merged(frames)
-        whole.insert(0, self._group("defs")); whole[0].extend(defs.values())
+        (whole,) = self._merged(frames)
+        whole.insert(0, self._group("defs"))
+        whole[0].extend(defs.values())
         return _svg_page(ElementTree.tostring(whole, encoding="unicode"), self.fig, self.alt)
 
-    def _group(self, tag="g", **attributes): return ElementTree.Element("{http://www.w3.org/2000/svg}" + tag, attributes)
+    def _group(self, tag="g", **attributes):
+        return ElementTree.Element("{http://www.w3.org/2000/svg}" + tag, attributes)
 
     def _merged(self, frames) -> list:
         "The same element of all positions as few elements: one where nothing differs, else its children one by one, else a group for each look that it has."
         looks = [ElementTree.tostring(e) for e in frames]
-        if len(set(looks)) == 1: return [frames[0]]
+        if len(set(looks)) == 1:
+            return [frames[0]]
         fixed = [[e for e in f if not e.get("id")] for f in frames]
-        if len(frames[0]) and len({len(f) for f in fixed}) == 1 and all(f.attrib == frames[0].attrib for f in frames):
+        if (
+            len(frames[0])
+            and len({len(f) for f in fixed}) == 1
+            and all(f.attrib == frames[0].attrib for f in frames)
+        ):
             out = ElementTree.Element(frames[0].tag, frames[0].attrib)
-            for same in zip(*fixed): out.extend(self._merged(same))
+            for same in zip(*fixed):
+                out.extend(self._merged(same))
             for e in frames[0]:
-                if name := e.get("id"): out.append(self._glider([next(x for x in f if x.get("id") == name) for f in frames]))
+                if name := e.get("id"):
+                    out.append(
+                        self._glider([next(x for x in f if x.get("id") == name) for f in frames])
+                    )
             return [out]
         out = []
         for look in dict.fromkeys(looks):
             at = [k for k, other in enumerate(looks) if other == look]
-            out.append(self._group(**{"data-at": " ".join(map(str, at))}, **({} if self.start in at else {"style": "display:none"})))
+            out.append(
+                self._group(
+                    **{"data-at": " ".join(map(str, at))},
+                    **({} if self.start in at else {"style": "display:none"}),
+                )
+            )
             out[-1].append(frames[at[0]])
         return out
 
     def _glider(self, same):
         "One thing at all its places."
-        first = lambda e: next(m for x in e.iter() for k in ("d", "transform") if (m := re.search(r"(-?[\d.]+)[ ,]+(-?[\d.]+)", x.get(k, ""))))
+        first = lambda e: next(
+            m
+            for x in e.iter()
+            for k in ("d", "transform")
+            if (m := re.search(r"(-?[\d.]+)[ ,]+(-?[\d.]+)", x.get(k, "")))
+        )
         place = np.array([[float(v) for v in first(e).groups()] for e in same])
         way = [f"{x:.1f}px,{y:.1f}px" for x, y in place - place[0]]
-        out = self._group(**{"data-glide": ";".join(way), "style": f"transform:translate({way[self.start]});transition:transform .8s ease-in-out"})
-        same[0].attrib.pop("id"); out.append(same[0])
+        out = self._group(
+            **{
+                "data-glide": ";".join(way),
+                "style": f"transform:translate({way[self.start]});transition:transform .8s ease-in-out",
+            }
+        )
+        same[0].attrib.pop("id")
+        out.append(same[0])
         return out
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
         drawing = self.svg()
         key = f"m{zlib.crc32(drawing.encode()):08x}"
-        control = ('<div class="carat-control" style="display:none;gap:.6em;align-items:center;max-width:34em;margin:.2em 0 .6em">'
-                   '<button type="button" aria-label="play" style="width:2.2em;border:1px solid #808080;border-radius:4px;background:none;color:inherit;cursor:pointer">\u25b6</button>'
-                   f'<label style="display:flex;flex:1;gap:.6em;align-items:center;margin:0"><span>{_rich(self.label)}</span>'
-                   f'<input type="range" min="0" max="{len(self.names) - 1}" value="{self.start}" step="1" style="flex:1;min-width:5em;accent-color:#0072B2"></label>'
-                   f'<output style="min-width:{.62 * max(map(len, self.names)) + .5:.1f}em;font-variant-numeric:tabular-nums">{html.escape(self.names[self.start])}</output></div>')
-        script = _PLAY.replace("KEY", key).replace("NAMES", json.dumps(self.names).replace("<", "\\u003c")).replace("PACE", f"{1000 * self.pace:.0f}")
-        return {**super()._repr_mimebundle_(), "text/html": f'<div class="carat-figure carat-moving" id="{key}">{control}{drawing}<script>{script}</script></div>'}
+        control = (
+            '<div class="carat-control" style="display:none;gap:.6em;align-items:center;max-width:34em;margin:.2em 0 .6em">'
+            '<button type="button" aria-label="play" style="width:2.2em;border:1px solid #808080;border-radius:4px;background:none;color:inherit;cursor:pointer">\u25b6</button>'
+            f'<label style="display:flex;flex:1;gap:.6em;align-items:center;margin:0"><span>{_rich(self.label)}</span>'
+            f'<input type="range" min="0" max="{len(self.names) - 1}" value="{self.start}" step="1" style="flex:1;min-width:5em;accent-color:#0072B2"></label>'
+            f'<output style="min-width:{0.62 * max(map(len, self.names)) + 0.5:.1f}em;font-variant-numeric:tabular-nums">{html.escape(self.names[self.start])}</output></div>'
+        )
+        script = (
+            _PLAY.replace("KEY", key)
+            .replace("NAMES", json.dumps(self.names).replace("<", "\\u003c"))
+            .replace("PACE", f"{1000 * self.pace:.0f}")
+        )
+        return {
+            **super()._repr_mimebundle_(),
+            "text/html": f'<div class="carat-figure carat-moving" id="{key}">{control}{drawing}<script>{script}</script></div>',
+        }
 
 
 def frames(
@@ -314,21 +460,28 @@ def frames(
     label: str,  # what the slider moves; may hold $mathematics$
     alt: str,  # one sentence that says what the figures show
     start: int = 0,  # the position that shows first, and where nothing moves: in print, or without scripts
-    pace: float = .35,  # seconds a position when played
+    pace: float = 0.35,  # seconds a position when played
 ) -> Moving:  # shows itself as the last value of a cell
     """A figure that the reader moves. Artists whose gid begins with "move-" glide from place to place, others change at once.
     Raises `CaratError` without a text, for fewer than two figures, or where names and figures do not match."""
     figs, names = list(figs), [str(n) for n in names]
-    if len(figs) < 2 or len(names) != len(figs): raise CaratError(f"frames: {len(figs)} figures and {len(names)} names; give two or more figures and a name for each")
-    if not 0 <= start < len(figs): raise CaratError(f"frames: start is {start}; the positions are 0 to {len(figs) - 1}")
-    if len({tuple(f.get_size_inches()) for f in figs}) > 1: raise CaratError("frames: the figures differ in size; give all the same figsize")
-    for fig in figs: shown = show(fig, alt)
+    if len(figs) < 2 or len(names) != len(figs):
+        raise CaratError(
+            f"frames: {len(figs)} figures and {len(names)} names; give two or more figures and a name for each"
+        )
+    if not 0 <= start < len(figs):
+        raise CaratError(f"frames: start is {start}; the positions are 0 to {len(figs) - 1}")
+    if len({tuple(f.get_size_inches()) for f in figs}) > 1:
+        raise CaratError("frames: the figures differ in size; give all the same figsize")
+    for fig in figs:
+        shown = show(fig, alt)
     return Moving(figs, names, label, shown.alt, start, pace)
 
 # %% ../nbs/24_inside.ipynb #95370fe8
 def _array(x, dtype=None) -> np.ndarray:
     "A NumPy array of a tensor, an array or a list."
-    if hasattr(x, "detach"): x = x.detach().cpu().numpy()
+    if hasattr(x, "detach"):
+        x = x.detach().cpu().numpy()
     return np.asarray(x) if dtype is None else np.asarray(x, dtype=dtype)
 
 
@@ -338,37 +491,70 @@ def _figure(width: float, height: float) -> Figure:
 
 def _over(color) -> str:
     "Dark or light text, whichever reads better on a colour."
-    r, g, b = (c / 12.92 if c <= .04045 else ((c + .055) / 1.055) ** 2.4 for c in to_rgb(color))
-    return "#14181d" if .2126 * r + .7152 * g + .0722 * b > .2 else "#ffffff"
+    r, g, b = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color))
+    return "#14181d" if 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.2 else "#ffffff"
 
 
-def _tiles(ax, colors, text=None, gap=.05, radius=.06, size=8.5) -> None:
+def _tiles(ax, colors, text=None, gap=0.05, radius=0.06, size=8.5) -> None:
     "Draw a grid of coloured tiles, colors (rows, columns) of RGBA; text (rows, columns) of strings."
     from matplotlib.patches import FancyBboxPatch, Rectangle
+
     rows, cols = len(colors), len(colors[0])
     for i in range(rows):
         for j in range(cols):
-            if colors[i][j] is None: continue
+            if colors[i][j] is None:
+                continue
             if radius == 0:
-                ax.add_patch(Rectangle((j - .5 + gap, i - .5 + gap), 1 - 2 * gap, 1 - 2 * gap, facecolor=colors[i][j], edgecolor="none", linewidth=0))
-            else: ax.add_patch(FancyBboxPatch((j - .5 + gap + radius, i - .5 + gap + radius), 1 - 2 * (gap + radius), 1 - 2 * (gap + radius),
-                                              boxstyle=f"round,pad={radius}", facecolor=colors[i][j], edgecolor="none", linewidth=0))
+                ax.add_patch(
+                    Rectangle(
+                        (j - 0.5 + gap, i - 0.5 + gap),
+                        1 - 2 * gap,
+                        1 - 2 * gap,
+                        facecolor=colors[i][j],
+                        edgecolor="none",
+                        linewidth=0,
+                    )
+                )
+            else:
+                ax.add_patch(
+                    FancyBboxPatch(
+                        (j - 0.5 + gap + radius, i - 0.5 + gap + radius),
+                        1 - 2 * (gap + radius),
+                        1 - 2 * (gap + radius),
+                        boxstyle=f"round,pad={radius}",
+                        facecolor=colors[i][j],
+                        edgecolor="none",
+                        linewidth=0,
+                    )
+                )
             if text is not None and text[i][j]:
-                ax.text(j, i, text[i][j], ha="center", va="center", fontsize=size, color=_over(colors[i][j]))
-    ax.set_xlim(-.5, cols - .5); ax.set_ylim(rows - .5, -.5)
+                ax.text(
+                    j,
+                    i,
+                    text[i][j],
+                    ha="center",
+                    va="center",
+                    fontsize=size,
+                    color=_over(colors[i][j]),
+                )
+    ax.set_xlim(-0.5, cols - 0.5)
+    ax.set_ylim(rows - 0.5, -0.5)
     ax.tick_params(length=0)
-    for spine in ax.spines.values(): spine.set_visible(False)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
 
 
 def _modality_ticks(ax, modalities, axis="x") -> None:
     "Name the columns after the modalities, in their colours."
     ax.set_xticks(range(len(modalities)), [modality_name(m) for m in modalities])
     for tick, m in zip(ax.get_xticklabels(), modalities):
-        tick.set_color(modality_color(m)); tick.set_fontweight("bold")
+        tick.set_color(modality_color(m))
+        tick.set_fontweight("bold")
 
 
 def _check(name: str, array: np.ndarray, shape: tuple) -> None:
-    if array.shape != shape: raise CaratError(f"{name} has shape {array.shape}, expected {shape}")
+    if array.shape != shape:
+        raise CaratError(f"{name} has shape {array.shape}, expected {shape}")
 
 # %% ../nbs/24_inside.ipynb #228bde7d
 def relevance_matrix(
@@ -379,7 +565,8 @@ def relevance_matrix(
     "In which share of the samples that show a label did the max pool of Eq. 4 take which modality?"
     leaned = _array(leaned)
     counted = np.ones_like(leaned, bool) if y is None else _array(y) > 0
-    if counted.shape != leaned.shape: raise CaratError(f"leaned has shape {leaned.shape}, y has {counted.shape}")
+    if counted.shape != leaned.shape:
+        raise CaratError(f"leaned has shape {leaned.shape}, y has {counted.shape}")
     hits = (leaned[..., None] == np.arange(n_modalities)) & counted[..., None]  # (N, C, M)
     n = hits.sum((0, 2))[:, None]
     return np.where(n > 0, hits.sum(0) / np.maximum(n, 1), np.nan)
@@ -396,20 +583,30 @@ def relevance(
     "Figure 4a: the share of samples in which each label leaned on each modality."
     labels, modalities = list(labels), list(modalities)
     leaned = leaned if isinstance(leaned, dict) else {"the pool took": leaned}
-    panels = [(title, relevance_matrix(v, y if positive else None, len(modalities))) for title, v in leaned.items()]
+    panels = [
+        (title, relevance_matrix(v, y if positive else None, len(modalities)))
+        for title, v in leaned.items()
+    ]
     if truth is not None:
-        truth = _array(truth, float); _check("truth", truth, (len(labels), len(modalities)))
+        truth = _array(truth, float)
+        _check("truth", truth, (len(labels), len(modalities)))
         panels.append(("planted", truth / truth.sum(1, keepdims=True)))
-    fig = _figure(min(7, 1.3 + 2.3 * len(panels)), .62 + .34 * len(labels))
+    fig = _figure(min(7, 1.3 + 2.3 * len(panels)), 0.62 + 0.34 * len(labels))
     axes = fig.subplots(1, len(panels), squeeze=False)[0]
     n = (_array(y) > 0).sum(0) if positive else np.full(len(labels), len(_array(y)))
     for k, (ax, (title, values)) in enumerate(zip(axes, panels)):
         colors = [[None if np.isnan(v) else SHADES(float(v)) for v in row] for row in values]
         _tiles(ax, colors, [["" if np.isnan(v) else f"{v:.2f}" for v in row] for row in values])
-        ax.xaxis.tick_top(); _modality_ticks(ax, modalities)
-        ax.set_yticks(range(len(labels)), [f"{c}  ({i:,})" for c, i in zip(labels, n)] if k == 0 else [""] * len(labels))
-        if len(panels) > 1: ax.set_title(title, fontsize=9.5, loc="center")
-        if k == 0: ax.set_ylabel("label (samples that show it)" if positive else "label (samples)")
+        ax.xaxis.tick_top()
+        _modality_ticks(ax, modalities)
+        ax.set_yticks(
+            range(len(labels)),
+            [f"{c}  ({i:,})" for c, i in zip(labels, n)] if k == 0 else [""] * len(labels),
+        )
+        if len(panels) > 1:
+            ax.set_title(title, fontsize=9.5, loc="center")
+        if k == 0:
+            ax.set_ylabel("label (samples that show it)" if positive else "label (samples)")
     return fig
 
 
@@ -423,21 +620,37 @@ def relevance_samples(
 ) -> Figure:
     "Figure 7: which modality each label leaned on, sample by sample; full colour where the label is true."
     from matplotlib.patches import Patch
+
     leaned, y = _array(leaned), _array(y) > 0
     pick = np.flatnonzero(y.any(1) & (leaned >= 0).any(1))
     pick = np.sort(np.random.default_rng(seed).permutation(pick)[:n])
-    if not len(pick): raise CaratError("relevance_samples: no sample shows any label")
+    if not len(pick):
+        raise CaratError("relevance_samples: no sample shows any label")
     palette = [to_rgb(modality_color(m)) for m in modalities]
-    colors = [[None if leaned[i, c] < 0 else (*palette[leaned[i, c]], 1.0 if y[i, c] else .22) for i in pick] for c in range(len(labels))]
-    fig = _figure(7, .62 + .26 * len(labels))
+    colors = [
+        [
+            None if leaned[i, c] < 0 else (*palette[leaned[i, c]], 1.0 if y[i, c] else 0.22)
+            for i in pick
+        ]
+        for c in range(len(labels))
+    ]
+    fig = _figure(7, 0.62 + 0.26 * len(labels))
     ax = fig.subplots()
-    _tiles(ax, colors, gap=.07, radius=0)
+    _tiles(ax, colors, gap=0.07, radius=0)
     ax.set_yticks(range(len(labels)), labels)
     ticks = [k for k in range(len(pick)) if k == 0 or (k + 1) % 10 == 0]
-    ax.set_xticks(ticks, [k + 1 for k in ticks]); ax.set_xlabel(f"{len(pick)} samples")
+    ax.set_xticks(ticks, [k + 1 for k in ticks])
+    ax.set_xlabel(f"{len(pick)} samples")
     handles = [Patch(facecolor=p, label=modality_name(m)) for p, m in zip(palette, modalities)]
-    handles.append(Patch(facecolor=(.5, .5, .5, .3), label="pale: the label is not true"))
-    fig.legend(handles=handles, loc="outside upper right", ncols=len(handles), handlelength=1, handleheight=1, columnspacing=1.4)
+    handles.append(Patch(facecolor=(0.5, 0.5, 0.5, 0.3), label="pale: the label is not true"))
+    fig.legend(
+        handles=handles,
+        loc="outside upper right",
+        ncols=len(handles),
+        handlelength=1,
+        handleheight=1,
+        columnspacing=1.4,
+    )
     return fig
 
 # %% ../nbs/24_inside.ipynb #792082e2
@@ -450,7 +663,8 @@ def planted_hits(
     "How often the max pool of Eq. 4 took a modality that carries the label, against chance and against one fixed modality a label."
     leaned, y, planted = _array(leaned), _array(y) > 0, _array(planted).astype(bool)
     N, C, M = planted.shape
-    _check("leaned", leaned, (N, C)); _check("y", y, (N, C))
+    _check("leaned", leaned, (N, C))
+    _check("y", y, (N, C))
     present = np.ones((N, M), bool) if present is None else _array(present).astype(bool)
     planted = planted & present[:, None]
     counted = y & planted.any(2)  # pairs where there is something to find
@@ -460,10 +674,27 @@ def planted_hits(
     rate = lambda v: (v * counted).sum(0) / n
     fixed = np.stack([rate(planted[..., m]) for m in range(M)])  # (M, C)
     best = fixed.argmax(0)
-    out = {"pairs": counted.sum(0), "hit": rate(hit), "chance": rate(chance), "constant": fixed.max(0)}
+    out = {
+        "pairs": counted.sum(0),
+        "hit": rate(hit),
+        "chance": rate(chance),
+        "constant": fixed.max(0),
+    }
     total = max(int(counted.sum()), 1)
-    out["all"] = {"pairs": int(counted.sum()), "hit": float((hit & counted).sum() / total), "chance": float((chance * counted).sum() / total),
-                  "constant": float((np.take_along_axis(planted, np.broadcast_to(best[None, :, None], (N, C, 1)), 2)[..., 0] & counted).sum() / total)}
+    out["all"] = {
+        "pairs": int(counted.sum()),
+        "hit": float((hit & counted).sum() / total),
+        "chance": float((chance * counted).sum() / total),
+        "constant": float(
+            (
+                np.take_along_axis(planted, np.broadcast_to(best[None, :, None], (N, C, 1)), 2)[
+                    ..., 0
+                ]
+                & counted
+            ).sum()
+            / total
+        ),
+    }
     return out
 
 
@@ -480,16 +711,31 @@ def planted(
     names = [*labels, "all"]
     get = lambda k: np.append(r[k], r["all"][k])
     hit, chance, constant, pairs = (get(k) for k in ("hit", "chance", "constant", "pairs"))
-    at = np.append(np.arange(len(labels)), len(labels) + .35)
+    at = np.append(np.arange(len(labels)), len(labels) + 0.35)
     colors = [label_color(c) for c in labels] + [_SOFT]
-    fig = _figure(7, .85 + .27 * len(names)); ax = fig.subplots()
-    ax.barh(at, hit, height=.62, color=colors)
+    fig = _figure(7, 0.85 + 0.27 * len(names))
+    ax = fig.subplots()
+    ax.barh(at, hit, height=0.62, color=colors)
     error = 2 * np.sqrt(hit * (1 - hit) / np.maximum(pairs, 1))
     ax.errorbar(hit, at, xerr=error, fmt="none", ecolor=_INK, elinewidth=1.1)
-    ax.plot(chance, at, "|", color=_INK, markersize=13, markeredgewidth=2, label="a modality at random")
-    ax.plot(constant, at, "d", markerfacecolor="none", markeredgecolor=_INK, markersize=5.5, label="the best fixed modality of the label")
-    ax.set_yticks(at, [f"{c}  ({int(k):,})" for c, k in zip(names, pairs)]); ax.invert_yaxis()
-    ax.set_xlim(0, 1); ax.set_xlabel("share of pairs whose modality carries the label"); ax.grid(axis="x"); ax.tick_params(axis="y", length=0)
+    ax.plot(
+        chance, at, "|", color=_INK, markersize=13, markeredgewidth=2, label="a modality at random"
+    )
+    ax.plot(
+        constant,
+        at,
+        "d",
+        markerfacecolor="none",
+        markeredgecolor=_INK,
+        markersize=5.5,
+        label="the best fixed modality of the label",
+    )
+    ax.set_yticks(at, [f"{c}  ({int(k):,})" for c, k in zip(names, pairs)])
+    ax.invert_yaxis()
+    ax.set_xlim(0, 1)
+    ax.set_xlabel("share of pairs whose modality carries the label")
+    ax.grid(axis="x")
+    ax.tick_params(axis="y", length=0)
     fig.legend(loc="outside upper right", ncols=2)
     return fig
 
@@ -497,8 +743,10 @@ def planted(
 def _shades(color, n: int) -> list:
     "n shades of a colour, from light to dark, all of them visible on white and on black."
     base, white, dark = np.array(to_rgb(color)), np.ones(3), np.array(to_rgb("#15202b"))
-    mix = np.linspace(-.62, .42, n) if n > 1 else [0.]
-    return [tuple(base + (white - base) * -t) if t < 0 else tuple(base + (dark - base) * t) for t in mix]
+    mix = np.linspace(-0.62, 0.42, n) if n > 1 else [0.0]
+    return [
+        tuple(base + (white - base) * -t) if t < 0 else tuple(base + (dark - base) * t) for t in mix
+    ]
 
 
 def neighbour_purity(
@@ -533,7 +781,11 @@ def latent_points(
             for polarity in (0, 1):
                 i = np.flatnonzero(present[:, m] & (y[:, c] == (polarity == 0)))
                 i = np.sort(rng.permutation(i)[:per_class])
-                out.append(np.stack([(i * M + m) * C + c, *(np.full(len(i), v) for v in (m, c, polarity))], 1))
+                out.append(
+                    np.stack(
+                        [(i * M + m) * C + c, *(np.full(len(i), v) for v in (m, c, polarity))], 1
+                    )
+                )
     return tuple(np.concatenate(out).T)
 
 
@@ -550,6 +802,7 @@ def latent_map(
     "Figure 5: t-SNE of the latent embeddings; colour tells the modality, shade the label, full dots are positive, rings negative."
     from matplotlib.lines import Line2D
     from sklearn.manifold import TSNE
+
     Z = Z if isinstance(Z, dict) else {"": Z}
     labels, modalities = list(labels), list(modalities)
     fig = _figure(7 if len(Z) > 1 else 4.6, 4.05)
@@ -560,23 +813,50 @@ def latent_map(
         row, m, c, polarity = latent_points(z, y, present, per_class, seed)
         points = z.reshape(-1, z.shape[-1])[row]
         points = points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
-        xy = TSNE(2, perplexity=min(perplexity, (len(points) - 1) / 3), init="pca", random_state=seed, n_jobs=1).fit_transform(points)
+        xy = TSNE(
+            2,
+            perplexity=min(perplexity, (len(points) - 1) / 3),
+            init="pca",
+            random_state=seed,
+            n_jobs=1,
+        ).fit_transform(points)
         neg = polarity == 1
         color = palette[m, c]
-        ax.scatter(*xy[neg].T, s=13, facecolors="none", edgecolors=color[neg], linewidths=.9)
+        ax.scatter(*xy[neg].T, s=13, facecolors="none", edgecolors=color[neg], linewidths=0.9)
         ax.scatter(*xy[~neg].T, s=17, c=color[~neg], linewidths=0)
-        ax.set_xticks([]); ax.set_yticks([]); ax.set_aspect("equal", "datalim")
+        ax.set_xticks([])
+        ax.set_yticks([])
+        ax.set_aspect("equal", "datalim")
         ax.spines[["top", "right"]].set_visible(True)
-        if title: ax.set_title(title)
-        ax.set_xlabel(f"10 nearest of the same class: {neighbour_purity(points, (m * 2 + polarity) * len(labels) + c):.2f}", fontsize=8.5)
+        if title:
+            ax.set_title(title)
+        ax.set_xlabel(
+            f"10 nearest of the same class: {neighbour_purity(points, (m * 2 + polarity) * len(labels) + c):.2f}",
+            fontsize=8.5,
+        )
     handles = []
     for i, name in enumerate(modalities):
         handles.append(Line2D([], [], ls="", label=modality_name(name), marker=""))
-        handles += [Line2D([], [], ls="", marker="o", markersize=5.5, color=tuple(palette[i, j]), label=label) for j, label in enumerate(labels)]
-    legend = fig.legend(handles=handles, loc="outside lower center", ncols=len(modalities), handlelength=.8, columnspacing=2.2, labelspacing=.25, fontsize=8)
+        handles += [
+            Line2D(
+                [], [], ls="", marker="o", markersize=5.5, color=tuple(palette[i, j]), label=label
+            )
+            for j, label in enumerate(labels)
+        ]
+    legend = fig.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=len(modalities),
+        handlelength=0.8,
+        columnspacing=2.2,
+        labelspacing=0.25,
+        fontsize=8,
+    )
     names = {modality_name(n): modality_color(n) for n in modalities}
     for t in legend.get_texts():
-        if t.get_text() in names: t.set_color(names[t.get_text()]); t.set_fontweight("bold")
+        if t.get_text() in names:
+            t.set_color(names[t.get_text()])
+            t.set_fontweight("bold")
     return fig
 
 # %% ../nbs/24_inside.ipynb #1b102e04
@@ -591,42 +871,72 @@ def attention_words(
 ) -> Figure:
     "Label attention along an utterance: a row a label, a column a word; a tile is as strong as its share of the row."
     from matplotlib.patches import Rectangle
+
     alpha = _array(alpha, float)
     T, C = alpha.shape
     named = words is not None
     words = list(words) if named else [str(i + 1) for i in range(T)]
-    if len(words) != T: raise CaratError(f"attention_words: {len(words)} words for {T} steps")
+    if len(words) != T:
+        raise CaratError(f"attention_words: {len(words)} words for {T} steps")
     top = max(alpha.max(), 3 / T)  # even attention, 1/T, stays pale
-    columns = min(T, per_row); strips = -(-T // columns)
-    fig = _figure(7, strips * (.62 + .23 * C) + .1)
+    columns = min(T, per_row)
+    strips = -(-T // columns)
+    fig = _figure(7, strips * (0.62 + 0.23 * C) + 0.1)
     axes = fig.subplots(strips, 1, squeeze=False)[:, 0]
     for k, ax in enumerate(axes):
         part = range(k * columns, min((k + 1) * columns, T))
-        colors = [[(*to_rgb(label_color(labels[c])), .06 + .94 * min(alpha[i, c] / top, 1)) for i in part] for c in range(C)]
-        _tiles(ax, colors, gap=.03, radius=0)
+        colors = [
+            [
+                (*to_rgb(label_color(labels[c])), 0.06 + 0.94 * min(alpha[i, c] / top, 1))
+                for i in part
+            ]
+            for c in range(C)
+        ]
+        _tiles(ax, colors, gap=0.03, radius=0)
         if marked is not None:
-            for c, j in np.argwhere(_array(marked).astype(bool)[part.start:part.stop].T):
-                ax.add_patch(Rectangle((j - .47, c - .47), .94, .94, fill=False, edgecolor=_INK, linewidth=1.3))
-        ax.set_xlim(-.5, columns - .5); ax.xaxis.tick_top()
-        ax.set_xticks(range(len(part)), [words[i] for i in part], rotation=48 if named else 0, ha="left" if named else "center", fontsize=8)
-        if not named: ax.set_title("step", fontsize=8.5)
-        names = [f"{labels[c]}" + ("" if scores is None else f"  {float(scores[c]):.2f}") for c in range(C)]
+            for c, j in np.argwhere(_array(marked).astype(bool)[part.start : part.stop].T):
+                ax.add_patch(
+                    Rectangle(
+                        (j - 0.47, c - 0.47), 0.94, 0.94, fill=False, edgecolor=_INK, linewidth=1.3
+                    )
+                )
+        ax.set_xlim(-0.5, columns - 0.5)
+        ax.xaxis.tick_top()
+        ax.set_xticks(
+            range(len(part)),
+            [words[i] for i in part],
+            rotation=48 if named else 0,
+            ha="left" if named else "center",
+            fontsize=8,
+        )
+        if not named:
+            ax.set_title("step", fontsize=8.5)
+        names = [
+            f"{labels[c]}" + ("" if scores is None else f"  {float(scores[c]):.2f}")
+            for c in range(C)
+        ]
         ax.set_yticks(range(C), names)
         if y is not None:
             for tick, true in zip(ax.get_yticklabels(), _array(y)):
-                tick.set_fontweight("bold" if true > 0 else "normal"); tick.set_alpha(1 if true > 0 else .65)
+                tick.set_fontweight("bold" if true > 0 else "normal")
+                tick.set_alpha(1 if true > 0 else 0.65)
     return fig
 
 # %% ../nbs/24_inside.ipynb #147f019e
 @dataclass
 class Clip:
     "What a model says about one utterance, as `clips` shows it."
+
     words: list  # T words
-    alpha: dict  # {modality: (T, C)} label attention of Eq. 1; a modality that is left out has no lane
+    alpha: (
+        dict  # {modality: (T, C)} label attention of Eq. 1; a modality that is left out has no lane
+    )
     y: object  # (C,) 0/1, true labels
     scores: object = None  # (C,) scores in [0, 1], None where there are none to show
     leaned: object = None  # (C,) index of the modality that each label leaned on, -1 for none
-    planted: dict | None = None  # {modality: (T, C) bool} steps at which an emotion really shows, where that is known
+    planted: dict | None = (
+        None  # {modality: (T, C) bool} steps at which an emotion really shows, where that is known
+    )
 
 
 _CLIPS_STYLE = """.carat-clips { max-width: 52rem; margin: .5em 0; font-size: .92rem }
@@ -671,17 +981,34 @@ class Clips:
     "Utterances of which the reader picks one, and a label of it; shows itself, with the alternative text for those who cannot see it."
 
     def __init__(self, items: list, labels: list, modalities: list, alt: str, threshold):
-        self.items, self.labels, self.modalities, self.alt, self.threshold = items, labels, modalities, alt, threshold
+        self.items, self.labels, self.modalities, self.alt, self.threshold = (
+            items,
+            labels,
+            modalities,
+            alt,
+            threshold,
+        )
 
     def _lanes(self, item: Clip, c: int) -> str:
         T, steps = len(item.words), []
-        strength = {m: np.rint(100 * np.minimum(_array(a, float) / np.maximum(_array(a, float).max(0), 3 / T), 1)).astype(int) for m, a in item.alpha.items()}  # even attention, 1/T, stays pale
+        strength = {
+            m: np.rint(
+                100 * np.minimum(_array(a, float) / np.maximum(_array(a, float).max(0), 3 / T), 1)
+            ).astype(int)
+            for m, a in item.alpha.items()
+        }  # even attention, 1/T, stays pale
         for i, word in enumerate(item.words):
             lanes = ""
             for k, (m, a) in enumerate(strength.items()):
                 known = (item.planted or {}).get(m)
-                marks = "" if known is None or not _array(known)[i].any() else f' data-p="{" ".join(str(int(p)) for p in _array(known)[i])}"'
-                now = f"--c:{_rgb(modality_color(m))};--a:{a[i, c] / 100:g}" + (f";--p:{int(_array(known)[i, c])}" if marks else "")
+                marks = (
+                    ""
+                    if known is None or not _array(known)[i].any()
+                    else f' data-p="{" ".join(str(int(p)) for p in _array(known)[i])}"'
+                )
+                now = f"--c:{_rgb(modality_color(m))};--a:{a[i, c] / 100:g}" + (
+                    f";--p:{int(_array(known)[i, c])}" if marks else ""
+                )
                 tag = "b" if k == 0 else "i"
                 lanes += f'<{tag} data-a="{" ".join(map(str, a[i]))}"{marks} style="{now}">{html.escape(word) if k == 0 else ""}</{tag}>'
             steps.append(f"<span>{lanes}</span>")
@@ -692,33 +1019,69 @@ class Clips:
         for c, name in enumerate(self.labels):
             cells = f'<span class="{"true" if y[c] else ""}">{html.escape(name)}</span>'
             if item.scores is not None:
-                m = None if item.leaned is None or item.leaned[c] < 0 else self.modalities[int(item.leaned[c])]
-                cut = "" if self.threshold is None else f'<span class="cut" style="width:{100 * self.threshold:.1f}%"></span>'
-                cells += (f'<span class="track"><span class="bar" style="--c:{_rgb(modality_color(m) if m else _SOFT)};width:{100 * float(item.scores[c]):.1f}%"></span>{cut}</span>'
-                          f'<span>{float(item.scores[c]):.2f}</span><small>{modality_name(m) if m else ""}</small>')
-            rows.append(f'<button type="button" aria-pressed="{str(c == chosen).lower()}">{cells}</button>')
+                m = (
+                    None
+                    if item.leaned is None or item.leaned[c] < 0
+                    else self.modalities[int(item.leaned[c])]
+                )
+                cut = (
+                    ""
+                    if self.threshold is None
+                    else f'<span class="cut" style="width:{100 * self.threshold:.1f}%"></span>'
+                )
+                cells += (
+                    f'<span class="track"><span class="bar" style="--c:{_rgb(modality_color(m) if m else _SOFT)};width:{100 * float(item.scores[c]):.1f}%"></span>{cut}</span>'
+                    f"<span>{float(item.scores[c]):.2f}</span><small>{modality_name(m) if m else ''}</small>"
+                )
+            rows.append(
+                f'<button type="button" aria-pressed="{str(c == chosen).lower()}">{cells}</button>'
+            )
         return f'<div class="labels">{"".join(rows)}</div>'
 
     def _repr_html_(self) -> str:
         blocks = []
         for k, item in enumerate(self.items):
-            first = max(np.flatnonzero(_array(item.y) > 0), key=lambda c: 0 if item.scores is None else float(item.scores[c]), default=0)
-            blocks.append(f'<div class="clip"{"" if k == 0 else " hidden"}>{self._lanes(item, int(first))}{self._labels(item, int(first))}</div>')
+            first = max(
+                np.flatnonzero(_array(item.y) > 0),
+                key=lambda c: 0 if item.scores is None else float(item.scores[c]),
+                default=0,
+            )
+            blocks.append(
+                f'<div class="clip"{"" if k == 0 else " hidden"}>{self._lanes(item, int(first))}{self._labels(item, int(first))}</div>'
+            )
         shorten = lambda words: " ".join(words[:9]) + (" ..." if len(words) > 9 else "")
-        options = "".join(f'<option value="{k}">{html.escape(shorten(item.words))}</option>' for k, item in enumerate(self.items))
-        select = f'<select aria-label="pick an utterance" hidden>{options}</select>' if len(self.items) > 1 else ""
+        options = "".join(
+            f'<option value="{k}">{html.escape(shorten(item.words))}</option>'
+            for k, item in enumerate(self.items)
+        )
+        select = (
+            f'<select aria-label="pick an utterance" hidden>{options}</select>'
+            if len(self.items) > 1
+            else ""
+        )
         shown = list(self.items[0].alpha)
-        key = "".join(f'<span class="swatch" style="--c:{_rgb(modality_color(m))}"></span>{modality_name(m)}{", behind the words" if k == 0 else ""}' for k, m in enumerate(shown))
+        key = "".join(
+            f'<span class="swatch" style="--c:{_rgb(modality_color(m))}"></span>{modality_name(m)}{", behind the words" if k == 0 else ""}'
+            for k, m in enumerate(shown)
+        )
         known = "; underlined, where it shows" if any(item.planted for item in self.items) else ""
-        body = select + "".join(blocks) + f'<div class="key">Point at a label to see where it {"shows" if self.items[0].scores is None else "looked"}{key}{known}; bold, true.</div>'
+        body = (
+            select
+            + "".join(blocks)
+            + f'<div class="key">Point at a label to see where it {"shows" if self.items[0].scores is None else "looked"}{key}{known}; bold, true.</div>'
+        )
         name = f"c{zlib.crc32(body.encode()):08x}"
-        return (f'<div class="carat-clips" id="{name}" role="group" aria-label="{html.escape(self.alt, quote=True)}"><style>{_CLIPS_STYLE}</style>{body}'
-                f'<script>{_CLIPS_SCRIPT.replace("KEY", name)}</script></div>')
+        return (
+            f'<div class="carat-clips" id="{name}" role="group" aria-label="{html.escape(self.alt, quote=True)}"><style>{_CLIPS_STYLE}</style>{body}'
+            f"<script>{_CLIPS_SCRIPT.replace('KEY', name)}</script></div>"
+        )
 
-    def __repr__(self) -> str: return f"[figure: {self.alt}]"
+    def __repr__(self) -> str:
+        return f"[figure: {self.alt}]"
 
 
-def _rgb(color) -> str: return " ".join(str(round(255 * v)) for v in to_rgb(color))
+def _rgb(color) -> str:
+    return " ".join(str(round(255 * v)) for v in to_rgb(color))
 
 
 def clips(
@@ -730,19 +1093,30 @@ def clips(
 ) -> Clips:  # shows itself as the last value of a cell
     "Utterances word by word with a label's attention, its score and the modality that it leaned on; the reader picks utterance and label. Raises `CaratError` where shapes do not match."
     items, labels, modalities = list(items), list(labels), list(modalities)
-    if not alt or not alt.strip(): raise CaratError("clips: alternative text is needed: one sentence that says what is shown")
-    if not items: raise CaratError("clips: no clip is given")
+    if not alt or not alt.strip():
+        raise CaratError("clips: alternative text is needed: one sentence that says what is shown")
+    if not items:
+        raise CaratError("clips: no clip is given")
     for k, item in enumerate(items):
-        for m, a in {**item.alpha, **{f"planted {m}": p for m, p in (item.planted or {}).items()}}.items(): _check(f"clip {k}, {m}", _array(a), (len(item.words), len(labels)))
+        for m, a in {
+            **item.alpha,
+            **{f"planted {m}": p for m, p in (item.planted or {}).items()},
+        }.items():
+            _check(f"clip {k}, {m}", _array(a), (len(item.words), len(labels)))
         for name in ("y", "scores", "leaned"):
-            if (v := getattr(item, name)) is not None: _check(f"clip {k}, {name}", _array(v), (len(labels),))
+            if (v := getattr(item, name)) is not None:
+                _check(f"clip {k}, {name}", _array(v), (len(labels),))
     return Clips(items, labels, modalities, " ".join(alt.split()), threshold)
 
 # %% ../nbs/24_inside.ipynb #2833a5d9
-def _end_labels(ax, x, ys: dict, colors: dict, gap: float = .062) -> None:
+def _end_labels(ax, x, ys: dict, colors: dict, gap: float = 0.062) -> None:
     "Write each line's name at its end, moved apart where two would meet."
     to_axes = ax.transAxes.inverted()
-    at = {k: to_axes.transform(ax.transData.transform((x, v)))[1] for k, v in ys.items() if np.isfinite(v)}
+    at = {
+        k: to_axes.transform(ax.transData.transform((x, v)))[1]
+        for k, v in ys.items()
+        if np.isfinite(v)
+    }
     order = sorted(at, key=at.get)
     place = np.array([at[k] for k in order], float)
     for _ in range(200):
@@ -751,7 +1125,16 @@ def _end_labels(ax, x, ys: dict, colors: dict, gap: float = .062) -> None:
                 mid = (place[i] + place[i - 1]) / 2
                 place[i - 1], place[i] = mid - gap / 2, mid + gap / 2
     for k, p in zip(order, place):
-        ax.text(1.02, p, k, transform=ax.transAxes, color=colors[k], va="center", fontsize=8.5, clip_on=False)
+        ax.text(
+            1.02,
+            p,
+            k,
+            transform=ax.transAxes,
+            color=colors[k],
+            va="center",
+            fontsize=8.5,
+            clip_on=False,
+        )
 
 
 def history(
@@ -759,39 +1142,65 @@ def history(
     losses=None,  # names of the loss terms; None: all of record["losses"], or every name that contains "loss"
     metrics=("f1", "acc", "p", "r"),  # names of the metrics; missing ones are left out
     names: dict | None = None,  # other names to print
-    reference: dict | None = None,  # horizontal lines among the metrics: name -> value, such as a constant predictor
+    reference: dict
+    | None = None,  # horizontal lines among the metrics: name -> value, such as a constant predictor
 ) -> Figure:
     "The terms of the loss (left, logarithmic) and the metrics on valid (right) over the epochs; the best of the first metric is marked."
     records = list(records)
-    if not records: raise CaratError("history: no epoch has been recorded")
-    if losses is None: losses = list(records[0].get("losses", ())) or [k for k in records[0] if "loss" in k]
+    if not records:
+        raise CaratError("history: no epoch has been recorded")
+    if losses is None:
+        losses = list(records[0].get("losses", ())) or [k for k in records[0] if "loss" in k]
     records = [{**r, **r.get("losses", {}), **r.get("valid", {})} for r in records]
     names = names or {}
-    losses, metrics = ([k for k in keys if any(k in r for r in records)] for keys in (losses, metrics))
+    losses, metrics = (
+        [k for k in keys if any(k in r for r in records)] for keys in (losses, metrics)
+    )
     epochs = [r.get("epoch", i + 1) for i, r in enumerate(records)]
-    cycle = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8c6bb1", "#a6761d", "#999999", "#c51b7d"]
-    panels = [p for p in (("loss terms, training", losses, True), ("metrics", metrics, False)) if p[1]]
-    fig = _figure(7, 3.0); axes = fig.subplots(1, len(panels), squeeze=False)[0]
+    cycle = [
+        "#0072B2",
+        "#D55E00",
+        "#009E73",
+        "#CC79A7",
+        "#E69F00",
+        "#56B4E9",
+        "#8c6bb1",
+        "#a6761d",
+        "#999999",
+        "#c51b7d",
+    ]
+    panels = [
+        p for p in (("loss terms, training", losses, True), ("metrics", metrics, False)) if p[1]
+    ]
+    fig = _figure(7, 3.0)
+    axes = fig.subplots(1, len(panels), squeeze=False)[0]
     for ax, (title, keys, log) in zip(axes, panels):
         colors, ends = {}, {}
         for i, k in enumerate(keys):
             v = np.array([r.get(k, np.nan) for r in records], float)
-            if log: v = np.where(v > 0, v, np.nan)
+            if log:
+                v = np.where(v > 0, v, np.nan)
             name, color = names.get(k, k), cycle[i % len(cycle)]
             good = np.flatnonzero(np.isfinite(v))
-            if not len(good): continue
+            if not len(good):
+                continue
             ends[name], colors[name] = v[good[-1]], color
             ax.plot(epochs, v, color=color, marker="o" if len(epochs) < 9 else None)
             if not log and i == 0:
-                best = int(np.nanargmax(v)); ax.plot(epochs[best], v[best], "o", color=color, markersize=7.5, zorder=5)
+                best = int(np.nanargmax(v))
+                ax.plot(epochs[best], v[best], "o", color=color, markersize=7.5, zorder=5)
                 title = f"metrics; best {name} {v[best]:.3f}, epoch {epochs[best]}"
-        if log: ax.set_yscale("log")
+        if log:
+            ax.set_yscale("log")
         elif reference:
             for name, value in reference.items():
-                ax.axhline(value, color=_SOFT, lw=1, ls=(0, (4, 3))); ends[name], colors[name] = value, _SOFT
-        ax.set_xlabel("epoch"); ax.set_title(title); ax.grid(axis="y")
+                ax.axhline(value, color=_SOFT, lw=1, ls=(0, (4, 3)))
+                ends[name], colors[name] = value, _SOFT
+        ax.set_xlabel("epoch")
+        ax.set_title(title)
+        ax.grid(axis="y")
         ax.xaxis.get_major_locator().set_params(integer=True)
-        ax.margins(x=.03)
+        ax.margins(x=0.03)
         fig.draw_without_rendering()
         _end_labels(ax, epochs[-1], ends, colors)
     return fig
@@ -804,75 +1213,181 @@ def architecture(
 ) -> Figure:
     "CARAT in one picture, as the book computes it: what flows where, which equation does it, and where the losses act."
     from matplotlib.patches import FancyBboxPatch, Rectangle
-    fig = _figure(7.4, 4.55); ax = fig.subplots()
-    fig.get_layout_engine().set(w_pad=0, h_pad=0); ax.set_xlim(0, 148); ax.set_ylim(0, 91); ax.axis("off")
-    rows = np.linspace(71, 49, len(modalities)) if len(modalities) > 1 else np.array([60.])
-    tall = min(7.5, .72 * abs(rows[0] - rows[1])) if len(rows) > 1 else 7.5
-    grey = (.5, .5, .5, .13)
+
+    fig = _figure(7.4, 4.55)
+    ax = fig.subplots()
+    fig.get_layout_engine().set(w_pad=0, h_pad=0)
+    ax.set_xlim(0, 148)
+    ax.set_ylim(0, 91)
+    ax.axis("off")
+    rows = np.linspace(71, 49, len(modalities)) if len(modalities) > 1 else np.array([60.0])
+    tall = min(7.5, 0.72 * abs(rows[0] - rows[1])) if len(rows) > 1 else 7.5
+    grey = (0.5, 0.5, 0.5, 0.13)
 
     def box(x, y, w, h, text, fill=grey, edge=_SOFT, size=7.2, **how):
-        ax.add_patch(FancyBboxPatch((x + .8, y - h / 2 + .8), w - 1.6, h - 1.6, boxstyle="round,pad=.8", facecolor=fill, edgecolor=edge, linewidth=.8))
-        ax.text(x + w / 2, y, text, ha="center", va="center", fontsize=size, linespacing=1.15, **how)
+        ax.add_patch(
+            FancyBboxPatch(
+                (x + 0.8, y - h / 2 + 0.8),
+                w - 1.6,
+                h - 1.6,
+                boxstyle="round,pad=.8",
+                facecolor=fill,
+                edgecolor=edge,
+                linewidth=0.8,
+            )
+        )
+        ax.text(
+            x + w / 2, y, text, ha="center", va="center", fontsize=size, linespacing=1.15, **how
+        )
 
     def arrow(x0, y0, x1, y1, bend=None, color=_SOFT):
-        ax.annotate("", (x1, y1), (x0, y0), arrowprops=dict(arrowstyle="-|>", color=color, lw=.9, mutation_scale=7, shrinkA=0, shrinkB=0, connectionstyle=bend or "arc3"))
+        ax.annotate(
+            "",
+            (x1, y1),
+            (x0, y0),
+            arrowprops=dict(
+                arrowstyle="-|>",
+                color=color,
+                lw=0.9,
+                mutation_scale=7,
+                shrinkA=0,
+                shrinkB=0,
+                connectionstyle=bend or "arc3",
+            ),
+        )
 
     def tiles(x, w, name, top=True):
         for y, m in zip(rows, modalities):
             for j, shade in enumerate(_shades(modality_color(m), labels)):
-                ax.add_patch(Rectangle((x + j * w / labels, y - tall * .36), .84 * w / labels, tall * .72, facecolor=shade, linewidth=0))
-        ax.text(x + w / 2, rows[0] + tall * .36 + 2.2, name, ha="center", va="bottom", fontsize=8.5)
+                ax.add_patch(
+                    Rectangle(
+                        (x + j * w / labels, y - tall * 0.36),
+                        0.84 * w / labels,
+                        tall * 0.72,
+                        facecolor=shade,
+                        linewidth=0,
+                    )
+                )
+        ax.text(
+            x + w / 2, rows[0] + tall * 0.36 + 2.2, name, ha="center", va="bottom", fontsize=8.5
+        )
 
     def each(x, w, text, nested=None):
         for i, (y, m) in enumerate(zip(rows, modalities)):
-            box(x, y, w, tall, text(i, m), (*to_rgb(modality_color(m)), .16), modality_color(m))
+            box(x, y, w, tall, text(i, m), (*to_rgb(modality_color(m)), 0.16), modality_color(m))
 
     def between(x0, x1):
-        for y in rows: arrow(x0, y, x1, y)
+        for y in rows:
+            arrow(x0, y, x1, y)
 
     def loss(x, y, w, text):
-        ax.add_patch(FancyBboxPatch((x + 1.2, y - 1.3), w - 2.4, 2.6, boxstyle="round,pad=1.2", facecolor="none", edgecolor="#CC3311", linewidth=.9, linestyle=(0, (3, 2))))
-        ax.text(x + w / 2, y - .1, text, ha="center", va="center", fontsize=7.2, color="#CC3311")
+        ax.add_patch(
+            FancyBboxPatch(
+                (x + 1.2, y - 1.3),
+                w - 2.4,
+                2.6,
+                boxstyle="round,pad=1.2",
+                facecolor="none",
+                edgecolor="#CC3311",
+                linewidth=0.9,
+                linestyle=(0, (3, 2)),
+            )
+        )
+        ax.text(x + w / 2, y - 0.1, text, ha="center", va="center", fontsize=7.2, color="#CC3311")
 
     def stage(x0, x1, y, text):
-        ax.plot([x0, x1], [y, y], color=_SOFT, lw=.8, alpha=.7); ax.text(x0, y + .9, text, fontsize=8, fontweight="bold", ha="left", va="bottom")
+        ax.plot([x0, x1], [y, y], color=_SOFT, lw=0.8, alpha=0.7)
+        ax.text(x0, y + 0.9, text, fontsize=8, fontweight="bold", ha="left", va="bottom")
 
     stage(2, 66, 85.5, "1  features of each label")
     stage(70, 146, 85.5, "2  reconstruction, with contrast")
-    for y, m in zip(rows, modalities): box(2, y, 12, tall, modality_name(m), modality_color(m), modality_color(m), 7.6, color="#ffffff", fontweight="bold")
+    for y, m in zip(rows, modalities):
+        box(
+            2,
+            y,
+            12,
+            tall,
+            modality_name(m),
+            modality_color(m),
+            modality_color(m),
+            7.6,
+            color="#ffffff",
+            fontweight="bold",
+        )
     between(14.5, 18)
-    each(18.5, 17, lambda i, m: f"Transformer\n{layers[i]} layers"); between(36, 39.5)
-    each(40, 14, lambda i, m: "label\nattention"); between(54.5, 57)
-    ax.text(47, rows[-1] - tall / 2 - 2.6, "Eq. 1", ha="center", fontsize=6.8, alpha=.8)
-    tiles(57.5, 8.5, "$U_o$"); between(66.5, 69.5)
-    each(70, 7, lambda i, m: "En"); between(77.5, 79.5)
-    tiles(80, 7, "$Z_o$"); between(87.5, 89.5)
-    each(90, 7, lambda i, m: "De"); between(97.5, 99.5)
+    each(18.5, 17, lambda i, m: f"Transformer\n{layers[i]} layers")
+    between(36, 39.5)
+    each(40, 14, lambda i, m: "label\nattention")
+    between(54.5, 57)
+    ax.text(47, rows[-1] - tall / 2 - 2.6, "Eq. 1", ha="center", fontsize=6.8, alpha=0.8)
+    tiles(57.5, 8.5, "$U_o$")
+    between(66.5, 69.5)
+    each(70, 7, lambda i, m: "En")
+    between(77.5, 79.5)
+    tiles(80, 7, "$Z_o$")
+    between(87.5, 89.5)
+    each(90, 7, lambda i, m: "De")
+    between(97.5, 99.5)
     tiles(100, 7, r"$\tilde U_o, \tilde D$")
     network, low, high = 12, rows[-1] - tall / 2, rows[0] + tall / 2
-    for x in (110.5, 127.5): box(x, (low + high) / 2, 6.5, high - low, "$f$")
-    between(107.5, 110); between(117.3, 119)
-    tiles(119.3, 6, r"$U_\alpha$"); between(125.6, 127.3); between(134.2, 136)
+    for x in (110.5, 127.5):
+        box(x, (low + high) / 2, 6.5, high - low, "$f$")
+    between(107.5, 110)
+    between(117.3, 119)
+    tiles(119.3, 6, r"$U_\alpha$")
+    between(125.6, 127.3)
+    between(134.2, 136)
     tiles(136.5, 8.5, r"$U_\beta$")
-    ax.text(113.8, low - 2.6, "Eq. 2", ha="center", fontsize=6.8, alpha=.8); ax.text(130.8, low - 2.6, "Eq. 2", ha="center", fontsize=6.8, alpha=.8)
+    ax.text(113.8, low - 2.6, "Eq. 2", ha="center", fontsize=6.8, alpha=0.8)
+    ax.text(130.8, low - 2.6, "Eq. 2", ha="center", fontsize=6.8, alpha=0.8)
 
-    for x in (61.7, 103.5, 122.3): ax.plot([x, x], [rows[0] + tall * .36 + 5.8, 82.4], color="#CC3311", lw=.8, ls=(0, (3, 2)))
-    ax.plot([61.7, 122.3], [82.4, 82.4], color="#CC3311", lw=.8, ls=(0, (3, 2)))
-    ax.text(92, 81.7, r"$\mathcal{L}_{rec}$  Eq. 3", fontsize=7.2, color="#CC3311", va="top", ha="center")
+    for x in (61.7, 103.5, 122.3):
+        ax.plot(
+            [x, x], [rows[0] + tall * 0.36 + 5.8, 82.4], color="#CC3311", lw=0.8, ls=(0, (3, 2))
+        )
+    ax.plot([61.7, 122.3], [82.4, 82.4], color="#CC3311", lw=0.8, ls=(0, (3, 2)))
+    ax.text(
+        92,
+        81.7,
+        r"$\mathcal{L}_{rec}$  Eq. 3",
+        fontsize=7.2,
+        color="#CC3311",
+        va="top",
+        ha="center",
+    )
 
-    under = rows[-1] - tall * .5
-    box(36, 26, 18, 9, "queue of earlier\nembeddings"); loss(59, 26, 21, r"$\mathcal{L}_{scl}$  Eq. 6, 7"); box(83.5, 26, 17, 9, "prototypes $\\mu$\nEq. 8")
-    ax.text(69.5, 20.2, r"of $Z_o$, $Z_\alpha$ and $Z_\beta$", fontsize=6.8, ha="center", va="center", alpha=.8)
+    under = rows[-1] - tall * 0.5
+    box(36, 26, 18, 9, "queue of earlier\nembeddings")
+    loss(59, 26, 21, r"$\mathcal{L}_{scl}$  Eq. 6, 7")
+    box(83.5, 26, 17, 9, "prototypes $\\mu$\nEq. 8")
+    ax.text(
+        69.5,
+        20.2,
+        r"of $Z_o$, $Z_\alpha$ and $Z_\beta$",
+        fontsize=6.8,
+        ha="center",
+        va="center",
+        alpha=0.8,
+    )
     arrow(54.4, 26, 58.6, 26)
-    ax.plot([81.5, 81.5, 70], [under, 36, 36], color=_SOFT, lw=.9); arrow(69.5, 36, 69.5, 28.6); arrow(71, 36, 45, 30.9, "angle,angleA=180,angleB=90,rad=3")
+    ax.plot([81.5, 81.5, 70], [under, 36, 36], color=_SOFT, lw=0.9)
+    arrow(69.5, 36, 69.5, 28.6)
+    arrow(71, 36, 45, 30.9, "angle,angleA=180,angleB=90,rad=3")
     arrow(85.5, under, 89.5, 30.9)
-    arrow(95, 30.9, 94, under - .6); ax.text(96, 36.5, "$D$\nEq. 9, 10", fontsize=7, ha="left", va="center")
+    arrow(95, 30.9, 94, under - 0.6)
+    ax.text(96, 36.5, "$D$\nEq. 9, 10", fontsize=7, ha="left", va="center")
 
     stage(106, 146, 37.5, "3  scores")
-    box(106, 27, 19, 9, "$h_m$, max pool\nEq. 4"); box(127, 27, 19, 9, "shuffle, $h_c$\nEq. 11 to 14")
-    arrow(140.7, under + 1, 140.7, 31.9); arrow(139, 34.6, 115.5, 31.9, "angle,angleA=180,angleB=90,rad=3"); ax.plot([139, 140.7], [34.6, 34.6], color=_SOFT, lw=.9)
-    loss(103, 15.5, 17.6, r"$\mathcal{L}^{lsr}_{cls}$  Eq. 5"); loss(130, 15.5, 17.6, r"$\mathcal{L}^{agg}_{cls}$  Eq. 14")
-    arrow(111.5, 22.4, 111.5, 18.6, color="#CC3311"); arrow(139.5, 22.4, 139.5, 18.6, color="#CC3311")
-    box(112, 5, 28, 7.5, r"$\hat y$: mean of both, Eq. 16", (*to_rgb("#808080"), .28))
-    arrow(122.5, 22.4, 124.5, 9.2); arrow(129, 22.4, 127, 9.2)
+    box(106, 27, 19, 9, "$h_m$, max pool\nEq. 4")
+    box(127, 27, 19, 9, "shuffle, $h_c$\nEq. 11 to 14")
+    arrow(140.7, under + 1, 140.7, 31.9)
+    arrow(139, 34.6, 115.5, 31.9, "angle,angleA=180,angleB=90,rad=3")
+    ax.plot([139, 140.7], [34.6, 34.6], color=_SOFT, lw=0.9)
+    loss(103, 15.5, 17.6, r"$\mathcal{L}^{lsr}_{cls}$  Eq. 5")
+    loss(130, 15.5, 17.6, r"$\mathcal{L}^{agg}_{cls}$  Eq. 14")
+    arrow(111.5, 22.4, 111.5, 18.6, color="#CC3311")
+    arrow(139.5, 22.4, 139.5, 18.6, color="#CC3311")
+    box(112, 5, 28, 7.5, r"$\hat y$: mean of both, Eq. 16", (*to_rgb("#808080"), 0.28))
+    arrow(122.5, 22.4, 124.5, 9.2)
+    arrow(129, 22.4, 127, 9.2)
     return fig

@@ -17,57 +17,73 @@ from .core import CaratError
 # %% ../nbs/13_max_pooling.ipynb #5f28a50a
 class ModalityHeads(nn.Module):
     "The classifiers $h_m$ of Eq. 4: for every modality and label one weight vector, without a bias."
-    def __init__(self,
-        M: int, # number of modalities
-        C: int, # number of labels
-        d: int, # width of the representations
+
+    def __init__(
+        self,
+        M: int,  # number of modalities
+        C: int,  # number of labels
+        d: int,  # width of the representations
     ):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(M, C, d))
-        for matrix in self.weight: nn.init.kaiming_uniform_(matrix, a=math.sqrt(5))
+        for matrix in self.weight:
+            nn.init.kaiming_uniform_(matrix, a=math.sqrt(5))
 
-    def forward(self,
-        U: torch.Tensor, # (B, M, C, d) label-specific representations
-    ) -> torch.Tensor: # (B, M, C) logits
+    def forward(
+        self,
+        U: torch.Tensor,  # (B, M, C, d) label-specific representations
+    ) -> torch.Tensor:  # (B, M, C) logits
         "A logit for every modality and label. Raises `CaratError` where the shapes do not fit."
         if U.shape[1:] != self.weight.shape:
-            raise CaratError(f"the heads expect representations (B, {', '.join(map(str, self.weight.shape))}), but were given {tuple(U.shape)}; "
-                             "build them with the model's M, C and d")
+            raise CaratError(
+                f"the heads expect representations (B, {', '.join(map(str, self.weight.shape))}), but were given {tuple(U.shape)}; "
+                "build them with the model's M, C and d"
+            )
         return torch.einsum("bmcd,mcd->bmc", U, self.weight)
 
-    def extra_repr(self) -> str: return "M={}, C={}, d={}".format(*self.weight.shape)
+    def extra_repr(self) -> str:
+        return "M={}, C={}, d={}".format(*self.weight.shape)
 
 # %% ../nbs/13_max_pooling.ipynb #585deb7d
 def max_pool(
-    logits: torch.Tensor, # (B, M, C) one logit for each modality and label
-    present: torch.Tensor, # (B, M) bool, True where the sample has the modality
-) -> tuple[torch.Tensor, torch.Tensor]: # s (B, C) logits; leaned (B, C) int64, index of the modality that gave them
+    logits: torch.Tensor,  # (B, M, C) one logit for each modality and label
+    present: torch.Tensor,  # (B, M) bool, True where the sample has the modality
+) -> tuple[
+    torch.Tensor, torch.Tensor
+]:  # s (B, C) logits; leaned (B, C) int64, index of the modality that gave them
     "Eq. 4: the largest logit over the modalities present, and whose it is (ties: the first); 0 and -1 where none is."
-    s, leaned = logits.masked_fill(~present[..., None], -torch.inf).max(1)                 # (B, C)
-    none = ~present.any(1, keepdim=True)                                                   # (B, 1)
+    s, leaned = logits.masked_fill(~present[..., None], -torch.inf).max(1)  # (B, C)
+    none = ~present.any(1, keepdim=True)  # (B, 1)
     return s.masked_fill(none, 0), leaned.masked_fill(none, -1)
 
 # %% ../nbs/13_max_pooling.ipynb #d5ffb83f
 def bce(
-    logits: torch.Tensor, # any shape, such as (B, C)
-    y: torch.Tensor, # 0 or 1, broadcastable to `logits`
-    valid: torch.Tensor | None = None, # bool, broadcastable to `logits`, entries that count; None: all
-) -> torch.Tensor: # scalar
+    logits: torch.Tensor,  # any shape, such as (B, C)
+    y: torch.Tensor,  # 0 or 1, broadcastable to `logits`
+    valid: torch.Tensor
+    | None = None,  # bool, broadcastable to `logits`, entries that count; None: all
+) -> torch.Tensor:  # scalar
     "l of Eq. 5: binary cross-entropy of logits, the mean over valid entries, or 0 where there is none."
     y = y.expand_as(logits)
-    if valid is None: return F.binary_cross_entropy_with_logits(logits, y)
+    if valid is None:
+        return F.binary_cross_entropy_with_logits(logits, y)
     valid = valid.expand_as(logits)
     each = F.binary_cross_entropy_with_logits(logits.masked_fill(~valid, 0), y, reduction="none")
     return each.masked_fill(~valid, 0).sum() / valid.sum().clamp(min=1)
 
 
 def classification_loss(
-    s_o: torch.Tensor, # (B, C) pooled logits of U_o
-    s_alpha: torch.Tensor, # (B, C) pooled logits of U_alpha
-    s_beta: torch.Tensor, # (B, C) pooled logits of U_beta
-    y: torch.Tensor, # (B, C) 0 or 1
-    gamma: tuple[float, float, float] = (0.01, 0.1, 1.0), # gamma_o, gamma_alpha, gamma_beta (Table 4)
-    valid: torch.Tensor | None = None, # bool, broadcastable to (B, C), entries that count; None: all
-) -> torch.Tensor: # scalar
+    s_o: torch.Tensor,  # (B, C) pooled logits of U_o
+    s_alpha: torch.Tensor,  # (B, C) pooled logits of U_alpha
+    s_beta: torch.Tensor,  # (B, C) pooled logits of U_beta
+    y: torch.Tensor,  # (B, C) 0 or 1
+    gamma: tuple[float, float, float] = (
+        0.01,
+        0.1,
+        1.0,
+    ),  # gamma_o, gamma_alpha, gamma_beta (Table 4)
+    valid: torch.Tensor
+    | None = None,  # bool, broadcastable to (B, C), entries that count; None: all
+) -> torch.Tensor:  # scalar
     "Eq. 5: the weighted sum of three cross-entropies."
     return sum(g * bce(s, y, valid) for g, s in zip(gamma, (s_o, s_alpha, s_beta)))

@@ -14,19 +14,22 @@ from torch import nn
 from .core import CaratError
 
 # %% ../nbs/15_prototypes.ipynb #aa7b1d49
-def unit(x: torch.Tensor, # (..., d)
-         ) -> torch.Tensor: # (..., d)
+def unit(
+    x: torch.Tensor,  # (..., d)
+) -> torch.Tensor:  # (..., d)
     "Normalize of Eq. 8: `x` at length 1 along its last axis; a zero vector stays zero, with a finite gradient."
     square = x.square().sum(-1, keepdim=True)
     return x / torch.where(square > 0, square, 1).sqrt()
 
 # %% ../nbs/15_prototypes.ipynb #4bd14148
-def picard_steps(n: int, # samples in the update
-                 phi: float, # momentum
-                 eps: float, # accuracy wanted
-                 ) -> int: # at most n
+def picard_steps(
+    n: int,  # samples in the update
+    phi: float,  # momentum
+    eps: float,  # accuracy wanted
+) -> int:  # at most n
     "Number of iterations after which `update_prototypes` is exact to `eps`: least k with x^k / k! < eps, x = n (1 - phi) / phi."
-    if phi <= 0: return 1
+    if phi <= 0:
+        return 1
     x, term, k = n * (1 - phi) / phi, 1.0, 0
     while k < n and (term >= eps or k < x):
         k += 1
@@ -34,99 +37,144 @@ def picard_steps(n: int, # samples in the update
     return k
 
 # %% ../nbs/15_prototypes.ipynb #2bf7fe2b
-def _norms(gram: torch.Tensor, # (M, C, n, n): e_i . e_j
-           head: torch.Tensor, # (M, C, n): mu_0 . e_i, mu_0 of the class that sample i belongs to
-           square: torch.Tensor, # (M, C, n): |mu_{i-1}|^2
-           active: torch.Tensor, # (M, C, n) bool: sample i moves its prototype
-           side: torch.Tensor, # (C, 2, n) bool: polarity of sample i
-           phi: float, # momentum
-           ) -> torch.Tensor: # (M, C, n): log |v_i| of v_i = phi mu_{i-1} + (1 - phi) e_i; 0 where not active
+def _norms(
+    gram: torch.Tensor,  # (M, C, n, n): e_i . e_j
+    head: torch.Tensor,  # (M, C, n): mu_0 . e_i, mu_0 of the class that sample i belongs to
+    square: torch.Tensor,  # (M, C, n): |mu_{i-1}|^2
+    active: torch.Tensor,  # (M, C, n) bool: sample i moves its prototype
+    side: torch.Tensor,  # (C, 2, n) bool: polarity of sample i
+    phi: float,  # momentum
+) -> torch.Tensor:  # (M, C, n): log |v_i| of v_i = phi mu_{i-1} + (1 - phi) e_i; 0 where not active
     "Solves for the lengths that Normalize divides by, all samples at once, by Picard iteration."
     n, kind = gram.shape[-1], torch.finfo(gram.dtype)
     log_phi = math.log(max(phi, 1e-37))
 
-    def upto(x): # (M, C, n): sum of x over the samples of the same class up to and including i
+    def upto(x):  # (M, C, n): sum of x over the samples of the same class up to and including i
         total = torch.where(side, x[:, :, None], 0).cumsum(-1)  # (M, C, 2, n)
         return torch.where(side[:, 0], total[:, :, 0], total[:, :, 1])
 
     count = upto(active.to(gram))  # n_i
     before = count - active.to(gram)  # n_{i-1}
-    same = (side[:, 0, :, None] == side[:, 0, None, :]) & torch.ones(n, n, dtype=torch.bool, device=gram.device).tril(-1)
-    power = torch.where(same & active[..., None, :], log_phi * (before[..., :, None] - count[..., None, :]), -math.inf)
-    shrunk = phi > 0.5 and -n * math.log(2 * phi - 1) < 60  # then no r_i is below exp(-60), and exp(r) is safe in float32
-    if shrunk: kernel = (torch.exp(power) * gram).mT.contiguous()  # (M, C, n, n): from sample j, the row, to sample i
+    same = (side[:, 0, :, None] == side[:, 0, None, :]) & torch.ones(
+        n, n, dtype=torch.bool, device=gram.device
+    ).tril(-1)
+    power = torch.where(
+        same & active[..., None, :],
+        log_phi * (before[..., :, None] - count[..., None, :]),
+        -math.inf,
+    )
+    shrunk = (
+        phi > 0.5 and -n * math.log(2 * phi - 1) < 60
+    )  # then no r_i is below exp(-60), and exp(r) is safe in float32
+    if shrunk:
+        kernel = (
+            torch.exp(power) * gram
+        ).mT.contiguous()  # (M, C, n, n): from sample j, the row, to sample i
 
     bound, step = square.sqrt(), torch.zeros_like(head)
     for _ in range(picard_steps(n, phi, kind.eps)):
         r = upto(step) - step  # (M, C, n): log r_{i-1}
-        if shrunk: tail = torch.exp(-r) * (torch.exp(r)[..., None, :] @ kernel)[..., 0, :]
-        else: tail = (torch.exp((power + r[..., None, :] - r[..., :, None]).clamp(max=40)) * gram).sum(-1)
-        cosine = torch.exp((log_phi * before - r).clamp(max=40)) * head + (1 - phi) * tail  # mu_{i-1} . e_i
+        if shrunk:
+            tail = torch.exp(-r) * (torch.exp(r)[..., None, :] @ kernel)[..., 0, :]
+        else:
+            tail = (
+                torch.exp((power + r[..., None, :] - r[..., :, None]).clamp(max=40)) * gram
+            ).sum(-1)
+        cosine = (
+            torch.exp((log_phi * before - r).clamp(max=40)) * head + (1 - phi) * tail
+        )  # mu_{i-1} . e_i
         cosine = torch.maximum(torch.minimum(cosine, bound), -bound)
-        v = phi ** 2 * square + (1 - phi) ** 2 + 2 * phi * (1 - phi) * cosine  # |v_i|^2
-        step = torch.where(active, 0.5 * torch.log(v.clamp(min=kind.eps ** 2)), 0)
+        v = phi**2 * square + (1 - phi) ** 2 + 2 * phi * (1 - phi) * cosine  # |v_i|^2
+        step = torch.where(active, 0.5 * torch.log(v.clamp(min=kind.eps**2)), 0)
     return step
 
 # %% ../nbs/15_prototypes.ipynb #e99c2078
-def _update(mu, Z, y, present, phi, normalise): # as `update_prototypes`
-    e = unit(torch.where(present[:, :, None, None], Z.detach().to(mu), 0)).permute(1, 2, 0, 3)  # (M, C, n, d_z)
+def _update(mu, Z, y, present, phi, normalise):  # as `update_prototypes`
+    e = unit(torch.where(present[:, :, None, None], Z.detach().to(mu), 0)).permute(
+        1, 2, 0, 3
+    )  # (M, C, n, d_z)
     side = torch.stack([y > 0, ~(y > 0)]).permute(2, 0, 1)  # (C, 2, n)
     member = side & present.T[:, None, None]  # (M, C, 2, n)
     log_phi = math.log(max(phi, 1e-37))
     start, last, r = mu, 0.0, 0.0
 
     if normalise:
-        member = member & (e.square().sum(-1) > 0)[:, :, None]  # Normalize(phi mu) = mu: a zero e changes nothing
+        member = (
+            member & (e.square().sum(-1) > 0)[:, :, None]
+        )  # Normalize(phi mu) = mu: a zero e changes nothing
         empty = mu.square().sum(-1, keepdim=True) == 0  # (M, C, 2, 1)
-        first = member & (member.cumsum(-1) == 1) & empty  # Normalize(0 + (1 - phi) e) = e: the first member becomes mu_0
+        first = (
+            member & (member.cumsum(-1) == 1) & empty
+        )  # Normalize(0 + (1 - phi) e) = e: the first member becomes mu_0
         start = mu + torch.einsum("mckj,mcjz->mckz", first.to(e), e)
         member = member & ~first
-        own = lambda x: torch.where(side[:, 0], x[:, :, 0], x[:, :, 1])  # (M, C, 2, n) to (M, C, n): of the sample's own class
+        own = lambda x: torch.where(
+            side[:, 0], x[:, :, 0], x[:, :, 1]
+        )  # (M, C, 2, n) to (M, C, n): of the sample's own class
         fresh = (member.cumsum(-1) - member.long()) == 0  # (M, C, 2, n): no member before i
-        step = _norms(torch.einsum("mciz,mcjz->mcij", e, e), own(torch.einsum("mckz,mciz->mcki", start, e)),
-                      own(torch.where(fresh, start.square().sum(-1, keepdim=True), 1)), member.any(2), side, phi)
+        step = _norms(
+            torch.einsum("mciz,mcjz->mcij", e, e),
+            own(torch.einsum("mckz,mciz->mcki", start, e)),
+            own(torch.where(fresh, start.square().sum(-1, keepdim=True), 1)),
+            member.any(2),
+            side,
+            phi,
+        )
         step = torch.where(member, step[:, :, None], 0)  # (M, C, 2, n)
         r = step.cumsum(-1) - step  # log r_{i-1}
         last = step.sum(-1, keepdim=True)  # (M, C, 2, 1): log r_n
 
     N = member.cumsum(-1).to(e)  # (M, C, 2, n): members up to and including i
-    weight = torch.where(member, torch.exp((log_phi * (N[..., -1:] - N) + r - last).clamp(max=40)), 0)  # (M, C, 2, n)
-    new = torch.exp((log_phi * N[..., -1:] - last).clamp(max=40)) * start + (1 - phi) * torch.einsum("mckj,mcjz->mckz", weight, e)
+    weight = torch.where(
+        member, torch.exp((log_phi * (N[..., -1:] - N) + r - last).clamp(max=40)), 0
+    )  # (M, C, 2, n)
+    new = torch.exp((log_phi * N[..., -1:] - last).clamp(max=40)) * start + (
+        1 - phi
+    ) * torch.einsum("mckj,mcjz->mckz", weight, e)
     return torch.where(N[..., -1:] > 0, unit(new) if normalise else new, start)
 
 # %% ../nbs/15_prototypes.ipynb #ddc94229
-def update_prototypes(mu: torch.Tensor, # (M, C, 2, d_z)
-                      Z: torch.Tensor, # (n, M, C, d_z), in order of time; Eq. 8's e is its direction
-                      y: torch.Tensor, # (n, C), positive where > 0
-                      present: torch.Tensor, # (n, M) bool
-                      phi: float, # momentum, 0 <= phi < 1
-                      normalise: bool = True, # Eq. 8; False leaves Normalize out, as the published code does
-                      ) -> torch.Tensor: # (M, C, 2, d_z), new
+def update_prototypes(
+    mu: torch.Tensor,  # (M, C, 2, d_z)
+    Z: torch.Tensor,  # (n, M, C, d_z), in order of time; Eq. 8's e is its direction
+    y: torch.Tensor,  # (n, C), positive where > 0
+    present: torch.Tensor,  # (n, M) bool
+    phi: float,  # momentum, 0 <= phi < 1
+    normalise: bool = True,  # Eq. 8; False leaves Normalize out, as the published code does
+) -> torch.Tensor:  # (M, C, 2, d_z), new
     """Eq. 8 applied to the n samples one after another, computed without a loop over them.
 
     With `normalise`, a class whose prototype is zero takes its first member as prototype. A class without members keeps its
     prototype as it is. Raises `CaratError` where phi is outside [0, 1)."""
-    if not 0 <= phi < 1: raise CaratError(f"prototype momentum phi is {phi}: it must be at least 0 and below 1")
-    with torch.no_grad(), torch.autocast(mu.device.type, enabled=False):  # in mu's own precision, outside any graph
+    if not 0 <= phi < 1:
+        raise CaratError(f"prototype momentum phi is {phi}: it must be at least 0 and below 1")
+    with (
+        torch.no_grad(),
+        torch.autocast(mu.device.type, enabled=False),
+    ):  # in mu's own precision, outside any graph
         return _update(mu, Z, y, present, phi, normalise)
 
 # %% ../nbs/15_prototypes.ipynb #346bdc7d
-def _similarity(Z: torch.Tensor, mu: torch.Tensor) -> torch.Tensor: # (B, M, C, 2)
+def _similarity(Z: torch.Tensor, mu: torch.Tensor) -> torch.Tensor:  # (B, M, C, 2)
     return torch.einsum("bmcz,mckz->bmck", unit(Z), mu)
 
 # %% ../nbs/15_prototypes.ipynb #539ba5bd
-def soft_intrinsic(Z: torch.Tensor, # (B, M, C, d_z); Eq. 9's e is its direction
-                   mu: torch.Tensor, # (M, C, 2, d_z), polarity 0 positive, 1 negative; receives no gradient
-                   ) -> tuple[torch.Tensor, torch.Tensor]: # D (B, M, C, d_z) and alpha (B, M, C, 2)
+def soft_intrinsic(
+    Z: torch.Tensor,  # (B, M, C, d_z); Eq. 9's e is its direction
+    mu: torch.Tensor,  # (M, C, 2, d_z), polarity 0 positive, 1 negative; receives no gradient
+) -> tuple[torch.Tensor, torch.Tensor]:  # D (B, M, C, d_z) and alpha (B, M, C, 2)
     "Eq. 9: intrinsic vectors as a mixture of the two prototypes of each modality and label (training)."
-    mu = mu.detach().clone()  # a copy: prototypes are updated in place before the backward pass has read them
+    mu = (
+        mu.detach().clone()
+    )  # a copy: prototypes are updated in place before the backward pass has read them
     alpha = torch.softmax(_similarity(Z, mu), -1)  # (B, M, C, 2)
     return torch.einsum("bmck,mckz->bmcz", alpha, mu), alpha
 
 # %% ../nbs/15_prototypes.ipynb #b9d60339
-def hard_intrinsic(Z: torch.Tensor, # (B, M, C, d_z)
-                   mu: torch.Tensor, # (M, C, 2, d_z)
-                   ) -> tuple[torch.Tensor, torch.Tensor]: # D (B, M, C, d_z) and alpha (B, M, C, 2)
+def hard_intrinsic(
+    Z: torch.Tensor,  # (B, M, C, d_z)
+    mu: torch.Tensor,  # (M, C, 2, d_z)
+) -> tuple[torch.Tensor, torch.Tensor]:  # D (B, M, C, d_z) and alpha (B, M, C, 2)
     "Eq. 10: the intrinsic vector is the more similar prototype, the negative one on a tie (prediction)."
     mu = mu.detach().clone()
     similarity = _similarity(Z, mu)  # (B, M, C, 2)
@@ -137,30 +185,34 @@ def hard_intrinsic(Z: torch.Tensor, # (B, M, C, d_z)
 class Prototypes(nn.Module):
     "The prototypes mu (M, C, 2, d_z): a buffer, zero at the start, updated by Eq. 8 and read by Eq. 9 (training) and Eq. 10 (evaluation)."
 
-    def __init__(self,
-                 M: int, # modalities
-                 C: int, # labels
-                 d_z: int, # width of the latent space
-                 phi: float = 0.99, # momentum of Eq. 8
-                 ):
+    def __init__(
+        self,
+        M: int,  # modalities
+        C: int,  # labels
+        d_z: int,  # width of the latent space
+        phi: float = 0.99,  # momentum of Eq. 8
+    ):
         super().__init__()
         self.phi = phi
         self.register_buffer("mu", torch.zeros(M, C, 2, d_z))
 
-    def forward(self,
-                Z: torch.Tensor, # (B, M, C, d_z)
-                ) -> torch.Tensor: # D (B, M, C, d_z)
+    def forward(
+        self,
+        Z: torch.Tensor,  # (B, M, C, d_z)
+    ) -> torch.Tensor:  # D (B, M, C, d_z)
         "Intrinsic vectors: soft in training mode, hard in evaluation mode."
         return (soft_intrinsic if self.training else hard_intrinsic)(Z, self.mu)[0]
 
     @torch.no_grad()
-    def update(self,
-               Z: torch.Tensor, # (n, M, C, d_z), in order of time
-               y: torch.Tensor, # (n, C)
-               present: torch.Tensor, # (n, M) bool
-               normalise: bool = True, # Eq. 8; False as the published code
-               ) -> None:
+    def update(
+        self,
+        Z: torch.Tensor,  # (n, M, C, d_z), in order of time
+        y: torch.Tensor,  # (n, C)
+        present: torch.Tensor,  # (n, M) bool
+        normalise: bool = True,  # Eq. 8; False as the published code
+    ) -> None:
         "Eq. 8 in place, outside any graph."
         self.mu.copy_(update_prototypes(self.mu, Z, y, present, self.phi, normalise))
 
-    def extra_repr(self) -> str: return f"shape={tuple(self.mu.shape)}, phi={self.phi}"
+    def extra_repr(self) -> str:
+        return f"shape={tuple(self.mu.shape)}, phi={self.phi}"

@@ -17,12 +17,13 @@ from .core import CaratError
 class ModalityLinear(nn.Module):
     "One linear layer per modality, all applied in one batched product; initialised as `nn.Linear` is."
 
-    def __init__(self,
-                 M: int, # number of modalities
-                 d_in: int, # input width
-                 d_out: int, # output width
-                 bias: bool = True, # add a bias per modality and output
-                 ):
+    def __init__(
+        self,
+        M: int,  # number of modalities
+        d_in: int,  # input width
+        d_out: int,  # output width
+        bias: bool = True,  # add a bias per modality and output
+    ):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(M, d_in, d_out))
         self.bias = nn.Parameter(torch.empty(M, d_out)) if bias else None
@@ -32,11 +33,13 @@ class ModalityLinear(nn.Module):
         "Uniform in plus or minus 1/sqrt(d_in), weight and bias, as in `nn.Linear`."
         bound = 1 / math.sqrt(self.weight.shape[1])
         nn.init.uniform_(self.weight, -bound, bound)
-        if self.bias is not None: nn.init.uniform_(self.bias, -bound, bound)
+        if self.bias is not None:
+            nn.init.uniform_(self.bias, -bound, bound)
 
-    def forward(self,
-                x: torch.Tensor, # (B, M, C, d_in)
-                ) -> torch.Tensor: # (B, M, C, d_out)
+    def forward(
+        self,
+        x: torch.Tensor,  # (B, M, C, d_in)
+    ) -> torch.Tensor:  # (B, M, C, d_out)
         y = torch.einsum("bmci,mio->bmco", x, self.weight)  # (B, M, C, d_out)
         return y if self.bias is None else y + self.bias[:, None]
 
@@ -48,69 +51,83 @@ class ModalityLinear(nn.Module):
 class ModalityMLP(nn.Module):
     "Linear, ReLU, linear, one per modality: the encoders En (d to d_z) and the decoders De (d_z to d)."
 
-    def __init__(self,
-                 M: int, # number of modalities
-                 d_in: int, # input width
-                 d_hidden: int, # hidden width
-                 d_out: int, # output width
-                 ):
+    def __init__(
+        self,
+        M: int,  # number of modalities
+        d_in: int,  # input width
+        d_hidden: int,  # hidden width
+        d_out: int,  # output width
+    ):
         super().__init__()
         self.lin1 = ModalityLinear(M, d_in, d_hidden)
         self.lin2 = ModalityLinear(M, d_hidden, d_out)
 
-    def forward(self,
-                x: torch.Tensor, # (B, M, C, d_in)
-                ) -> torch.Tensor: # (B, M, C, d_out)
+    def forward(
+        self,
+        x: torch.Tensor,  # (B, M, C, d_in)
+    ) -> torch.Tensor:  # (B, M, C, d_out)
         return self.lin2(torch.relu(self.lin1(x)))
 
 # %% ../nbs/12_reconstruction.ipynb #9b7d6391
 class Reconstruction(nn.Module):
     "Eq. 2: the networks f, one linear layer per target modality over the concatenation of all modalities; both levels share it."
 
-    def __init__(self,
-                 M: int, # number of modalities
-                 d: int, # width of a label-specific representation
-                 ):
+    def __init__(
+        self,
+        M: int,  # number of modalities
+        d: int,  # width of a label-specific representation
+    ):
         super().__init__()
         self.f = ModalityLinear(M, M * d, d)
 
-    def _blocks(self) -> torch.Tensor: # (M target, M source, d in, d out)
+    def _blocks(self) -> torch.Tensor:  # (M target, M source, d in, d out)
         M, Md, d = self.f.weight.shape
         return self.f.weight.view(M, M, d, d)
 
-    def beta(self,
-             U: torch.Tensor, # (B, M, C, d); U_alpha gives U_beta, the second level
-             present: torch.Tensor | None = None, # (B, M) bool: sources to use; None uses all
-             ) -> torch.Tensor: # (B, M, C, d)
+    def beta(
+        self,
+        U: torch.Tensor,  # (B, M, C, d); U_alpha gives U_beta, the second level
+        present: torch.Tensor | None = None,  # (B, M) bool: sources to use; None uses all
+    ) -> torch.Tensor:  # (B, M, C, d)
         "Eq. 2, right column, and Eq. 17: every target m sees the plain concatenation of all modalities."
-        if present is not None: U = torch.where(present[:, :, None, None], U, 0)
+        if present is not None:
+            U = torch.where(present[:, :, None, None], U, 0)
         return torch.einsum("bsci,msio->bmco", U, self._blocks()) + self.f.bias[:, None]
 
-    def alpha(self,
-              U_tilde: torch.Tensor, # (B, M, C, d): decoded De(Z_o)
-              D_tilde: torch.Tensor, # (B, M, C, d): decoded intrinsic vectors De(D)
-              present: torch.Tensor | None = None, # (B, M) bool: sources to use; None uses all
-              ) -> torch.Tensor: # (B, M, C, d)
+    def alpha(
+        self,
+        U_tilde: torch.Tensor,  # (B, M, C, d): decoded De(Z_o)
+        D_tilde: torch.Tensor,  # (B, M, C, d): decoded intrinsic vectors De(D)
+        present: torch.Tensor | None = None,  # (B, M) bool: sources to use; None uses all
+    ) -> torch.Tensor:  # (B, M, C, d)
         "Eq. 2, left column: as `beta`, but target m sees its intrinsic `D_tilde` in its own slot."
-        if present is not None: U_tilde = torch.where(present[:, :, None, None], U_tilde, 0)
+        if present is not None:
+            U_tilde = torch.where(present[:, :, None, None], U_tilde, 0)
         own = self._blocks().diagonal(dim1=0, dim2=1)  # (d, d, M): block f[m, m]
         return self.beta(U_tilde) + torch.einsum("bmci,iom->bmco", D_tilde - U_tilde, own)
 
 # %% ../nbs/12_reconstruction.ipynb #f0f2819f
-def reconstruction_loss(U_o: torch.Tensor, # (B, M, C, d): what is to be restored
-                        others: list[torch.Tensor], # of (B, M, C, d): the restored versions, e.g. [U_tilde, U_alpha]
-                        present: torch.Tensor, # (B, M) bool: missing modalities add nothing
-                        kind: str = "frobenius", # "frobenius" (Eq. 3 as printed) or "mse" (published code)
-                        ) -> torch.Tensor: # (len(others),) one value per compared tensor
+def reconstruction_loss(
+    U_o: torch.Tensor,  # (B, M, C, d): what is to be restored
+    others: list[torch.Tensor],  # of (B, M, C, d): the restored versions, e.g. [U_tilde, U_alpha]
+    present: torch.Tensor,  # (B, M) bool: missing modalities add nothing
+    kind: str = "frobenius",  # "frobenius" (Eq. 3 as printed) or "mse" (published code)
+) -> torch.Tensor:  # (len(others),) one value per compared tensor
     """Eq. 3, one value per compared tensor: summed over modalities, and averaged over samples.
 
     "frobenius" averages the un-squared norms over the samples that have a modality at all; "mse" averages the squares over
     the samples that have modality m, over labels and over features. Raises `CaratError` for another `kind`."""
     if kind not in ("frobenius", "mse"):
-        raise CaratError(f"reconstruction loss {kind!r} is unknown: use 'frobenius' (Eq. 3) or 'mse' (published code)")
-    gap = torch.where(present[:, :, None, None], torch.stack(list(others)) - U_o, 0)  # (n, B, M, C, d)
+        raise CaratError(
+            f"reconstruction loss {kind!r} is unknown: use 'frobenius' (Eq. 3) or 'mse' (published code)"
+        )
+    gap = torch.where(
+        present[:, :, None, None], torch.stack(list(others)) - U_o, 0
+    )  # (n, B, M, C, d)
     if kind == "frobenius":
-        norm = torch.linalg.vector_norm(gap, dim=(-2, -1))  # (n, B, M); its gradient at zero is zero
+        norm = torch.linalg.vector_norm(
+            gap, dim=(-2, -1)
+        )  # (n, B, M); its gradient at zero is zero
         return norm.sum((1, 2)) / present.any(1).sum().clamp(min=1)
     mean = gap.square().mean((-2, -1)).sum(1)  # (n, M)
     return (mean / present.sum(0).clamp(min=1)).sum(1)

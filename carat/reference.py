@@ -18,93 +18,169 @@ from .model import CARAT, CaratConfig
 # %% ../nbs/19_reference.ipynb #16920a02
 PUBLISHED = {"t": "text", "v": "visual", "a": "audio"}
 
+
 def published_weights(
-    weights: dict, # the published model's parameters and buffers by their published names
-    labels: tuple | None = None, # label names; `label 0`, `label 1`, ... where not given
-    **switches, # configuration that no shape shows: heads, tau, phi, dropout, ...
-) -> CARAT: # the same model, `CaratConfig.reference()`, with those weights and that state
+    weights: dict,  # the published model's parameters and buffers by their published names
+    labels: tuple | None = None,  # label names; `label 0`, `label 1`, ... where not given
+    **switches,  # configuration that no shape shows: heads, tau, phi, dropout, ...
+) -> CARAT:  # the same model, `CaratConfig.reference()`, with those weights and that state
     "Build CARAT from weights of the published code: sizes are read from the shapes, names are translated. Raises `CaratError` for a weight that is missing or unknown."
     w = {k: torch.as_tensor(np.asarray(v)) for k, v in weights.items()}
     try:
-        modalities = {m: w[f"{p}.embeddings.word_embeddings.weight"].shape[1] for m, p in PUBLISHED.items()}
-        depth = lambda p: 1 + max(int(k.split(".")[3]) for k in w if k.startswith(f"{p}.encoder.layer."))
-        d, (d_h, _) = w["text.embeddings.word_embeddings.weight"].shape[0], w["proj_text.linear.0.weight"].shape
+        modalities = {
+            m: w[f"{p}.embeddings.word_embeddings.weight"].shape[1] for m, p in PUBLISHED.items()
+        }
+        depth = lambda p: (
+            1 + max(int(k.split(".")[3]) for k in w if k.startswith(f"{p}.encoder.layer."))
+        )
+        d, (d_h, _) = (
+            w["text.embeddings.word_embeddings.weight"].shape[0],
+            w["proj_text.linear.0.weight"].shape,
+        )
         C, d_z = w["text_pos_protos"].shape
-        config = CaratConfig.reference(**{**dict(
-            modalities=modalities, labels=labels or tuple(f"label {j}" for j in range(C)), layers=tuple(map(depth, PUBLISHED.values())),
-            max_steps=w["text.embeddings.position_embeddings.weight"].shape[0], d=d, d_z=d_z, d_h=d_h,
-            ff=w["text.encoder.layer.0.intermediate.dense.weight"].shape[0], queue=len(w["queue"])), **switches})
+        config = CaratConfig.reference(
+            **{
+                **dict(
+                    modalities=modalities,
+                    labels=labels or tuple(f"label {j}" for j in range(C)),
+                    layers=tuple(map(depth, PUBLISHED.values())),
+                    max_steps=w["text.embeddings.position_embeddings.weight"].shape[0],
+                    d=d,
+                    d_z=d_z,
+                    d_h=d_h,
+                    ff=w["text.encoder.layer.0.intermediate.dense.weight"].shape[0],
+                    queue=len(w["queue"]),
+                ),
+                **switches,
+            }
+        )
         state = _translate(w, config)
-    except (KeyError, ValueError) as e: raise CaratError(f"these are not the published model's weights: {e} is missing") from None
+    except (KeyError, ValueError) as e:
+        raise CaratError(f"these are not the published model's weights: {e} is missing") from None
     model = CARAT(config).to(w["queue"].dtype)
     model.load_state_dict(state)
     return model
 
-def _translate(w, config): # published names -> ours
+
+def _translate(w, config):  # published names -> ours
     s = {}
-    stack = lambda form, t=False: torch.stack([w[form.format(p)].T if t else w[form.format(p)] for p in PUBLISHED.values()])
+    stack = lambda form, t=False: torch.stack(
+        [w[form.format(p)].T if t else w[form.format(p)] for p in PUBLISHED.values()]
+    )
     for m, p in PUBLISHED.items():
         e = f"encoders.{m}."
+
         def move(ours, theirs):
             for part in ("weight", "bias"):
-                if f"{theirs}.{part}" in w: s[f"{e}{ours}.{part}"] = w[f"{theirs}.{part}"]
-        move("norm", f"{p}_norm.norm2d"); move("embed", f"{p}.embeddings.word_embeddings")
-        move("position", f"{p}.embeddings.position_embeddings"); move("embed_norm", f"{p}.embeddings.LayerNorm")
+                if f"{theirs}.{part}" in w:
+                    s[f"{e}{ours}.{part}"] = w[f"{theirs}.{part}"]
+
+        move("norm", f"{p}_norm.norm2d")
+        move("embed", f"{p}.embeddings.word_embeddings")
+        move("position", f"{p}.embeddings.position_embeddings")
+        move("embed_norm", f"{p}.embeddings.LayerNorm")
         for i in range(config.layers[list(PUBLISHED).index(m)]):
             layer, ours = f"{p}.encoder.layer.{i}", f"layers.{i}."
             for part in ("weight", "bias"):
-                s[f"{e}{ours}qkv.{part}"] = torch.cat([w[f"{layer}.attention.self.{k}.{part}"] for k in ("query", "key", "value")])
-            move(ours + "out", f"{layer}.attention.output.dense"); move(ours + "norm1", f"{layer}.attention.output.LayerNorm")
-            move(ours + "fc1", f"{layer}.intermediate.dense"); move(ours + "fc2", f"{layer}.output.dense"); move(ours + "norm2", f"{layer}.output.LayerNorm")
+                s[f"{e}{ours}qkv.{part}"] = torch.cat(
+                    [w[f"{layer}.attention.self.{k}.{part}"] for k in ("query", "key", "value")]
+                )
+            move(ours + "out", f"{layer}.attention.output.dense")
+            move(ours + "norm1", f"{layer}.attention.output.LayerNorm")
+            move(ours + "fc1", f"{layer}.intermediate.dense")
+            move(ours + "fc2", f"{layer}.output.dense")
+            move(ours + "norm2", f"{layer}.output.LayerNorm")
         s[f"attention.{m}.w"] = w[f"{p}_attention.attention.weight"]
     for ours, theirs in (("En", "proj_{}"), ("De", "de_proj_{}")):
         for lin, part in (("lin1", "linear.0"), ("lin2", "output")):
-            s[f"{ours}.{lin}.weight"] = stack(f"{theirs}.{part}.weight", t=True) # (M, in, out)
+            s[f"{ours}.{lin}.weight"] = stack(f"{theirs}.{part}.weight", t=True)  # (M, in, out)
             s[f"{ours}.{lin}.bias"] = stack(f"{theirs}.{part}.bias")
     networks = ("va2t", "ta2v", "tv2a")
-    s["f.f.weight"] = torch.stack([w[f"{n}.output.weight"].T for n in networks]) # (M, M d, d)
+    s["f.f.weight"] = torch.stack([w[f"{n}.output.weight"].T for n in networks])  # (M, M d, d)
     s["f.f.bias"] = torch.stack([w[f"{n}.output.bias"] for n in networks])
-    s["h.weight"] = stack("{}_clf_weight") # (M, C, d)
+    s["h.weight"] = stack("{}_clf_weight")  # (M, C, d)
     for lin, part in (("fc1", "linear.0"), ("fc2", "output")):
-        for k in ("weight", "bias"): s[f"h_c.{lin}.{k}"] = w[f"agg.{part}.{k}"]
-    if "queue" in w: # the state; gradients have none
-        s["prototypes.mu"] = torch.stack([stack("{}_pos_protos"), stack("{}_neg_protos")], 2) # (M, C, 2, d_z)
+        for k in ("weight", "bias"):
+            s[f"h_c.{lin}.{k}"] = w[f"agg.{part}.{k}"]
+    if "queue" in w:  # the state; gradients have none
+        s["prototypes.mu"] = torch.stack(
+            [stack("{}_pos_protos"), stack("{}_neg_protos")], 2
+        )  # (M, C, 2, d_z)
         labels = w["queue_label"].flatten()
         integral = labels == labels.round()
         s["queue.rows"], s["queue.pointer"] = w["queue"], w["queue_ptr"].reshape(()).long()
-        s["queue.cls"] = torch.where(integral & (labels >= 0), labels, -2.0).long() # noise labels of the start match nothing
+        s["queue.cls"] = torch.where(
+            integral & (labels >= 0), labels, -2.0
+        ).long()  # noise labels of the start match nothing
     return s
 
 # %% ../nbs/19_reference.ipynb #c564c88e
-TERMS = {"bce_o": "bce_o", "bce_alpha": "bce_alpha", "bce_beta": "bce_beta", "scl": "supcon", "rec_tilde": "mse_decoded", "rec_alpha": "mse_alpha",
-         "rec_beta": "mse_beta", "agg": "bce_agg", "shuffled": "bce_shuffled", "loss": "total"}
+TERMS = {
+    "bce_o": "bce_o",
+    "bce_alpha": "bce_alpha",
+    "bce_beta": "bce_beta",
+    "scl": "supcon",
+    "rec_tilde": "mse_decoded",
+    "rec_alpha": "mse_alpha",
+    "rec_beta": "mse_beta",
+    "agg": "bce_agg",
+    "shuffled": "bce_shuffled",
+    "loss": "total",
+}
+
 
 def replay(
-    case: str | Path | dict, # a recorded step (.npz): weight/..., x/..., mask, y, draws, loss/..., grad/..., after/..., scores
-    heads: int = 4, # attention heads of the recorded model; no shape shows them
-    phi: float = 0.9, # its prototype momentum
-    tau: float = 0.07, # its temperature
-) -> list: # rows (quantity, largest relative difference)
+    case: str
+    | Path
+    | dict,  # a recorded step (.npz): weight/..., x/..., mask, y, draws, loss/..., grad/..., after/..., scores
+    heads: int = 4,  # attention heads of the recorded model; no shape shows them
+    phi: float = 0.9,  # its prototype momentum
+    tau: float = 0.07,  # its temperature
+) -> list:  # rows (quantity, largest relative difference)
     "Replay one recorded training step of the published code with `CaratConfig.reference()`, and compare everything that it recorded."
     z = case if isinstance(case, dict) else dict(np.load(case))
-    part = lambda prefix: {k[len(prefix):]: v for k, v in z.items() if k.startswith(prefix)}
+    part = lambda prefix: {k[len(prefix) :]: v for k, v in z.items() if k.startswith(prefix)}
     model = published_weights(part("weight/"), heads=heads, tau=tau, phi=phi, dropout=0.0).train()
-    batch = Batch({m: torch.as_tensor(z[f"x/{m}"]) for m in PUBLISHED}, {m: torch.as_tensor(z["mask"]) for m in PUBLISHED},
-                  torch.as_tensor(z["y"]), [str(i) for i in range(len(z["y"]))])
+    batch = Batch(
+        {m: torch.as_tensor(z[f"x/{m}"]) for m in PUBLISHED},
+        {m: torch.as_tensor(z["mask"]) for m in PUBLISHED},
+        torch.as_tensor(z["y"]),
+        [str(i) for i in range(len(z["y"]))],
+    )
     rows = []
-    def compare(name, ours, theirs): # relative to the largest entry: rounding of float32 enters with the input normalisation
-        ours, theirs = (torch.as_tensor(np.asarray(v.detach() if torch.is_tensor(v) else v)).double() for v in (ours, theirs))
-        rows.append((name, float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-300))))
 
-    for mode, hard in (("train", False), ("predict", True)): compare(f"scores, {mode} mode", model.predict(batch, hard=hard).scores, z[f"scores_{mode}_mode"])
-    losses = model.losses(batch, draws=(torch.as_tensor(z["sample_index"]), torch.as_tensor(z["modality_index"])))
-    for ours, theirs in TERMS.items(): compare(f"loss {theirs}", losses[ours], z[f"loss/{theirs}"])
+    def compare(
+        name, ours, theirs
+    ):  # relative to the largest entry: rounding of float32 enters with the input normalisation
+        ours, theirs = (
+            torch.as_tensor(np.asarray(v.detach() if torch.is_tensor(v) else v)).double()
+            for v in (ours, theirs)
+        )
+        rows.append(
+            (name, float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-300)))
+        )
+
+    for mode, hard in (("train", False), ("predict", True)):
+        compare(
+            f"scores, {mode} mode", model.predict(batch, hard=hard).scores, z[f"scores_{mode}_mode"]
+        )
+    losses = model.losses(
+        batch, draws=(torch.as_tensor(z["sample_index"]), torch.as_tensor(z["modality_index"]))
+    )
+    for ours, theirs in TERMS.items():
+        compare(f"loss {theirs}", losses[ours], z[f"loss/{theirs}"])
     losses["loss"].backward()
-    gradients, parameters = _translate({k: torch.as_tensor(v) for k, v in part("grad/").items()}, model.config), dict(model.named_parameters())
-    for name, g in gradients.items(): compare(f"gradient {name}", parameters[name].grad, g)
+    gradients, parameters = (
+        _translate({k: torch.as_tensor(v) for k, v in part("grad/").items()}, model.config),
+        dict(model.named_parameters()),
+    )
+    for name, g in gradients.items():
+        compare(f"gradient {name}", parameters[name].grad, g)
     missing = set(parameters) - set(gradients)
-    if missing: raise CaratError(f"the recorded step has no gradient for {sorted(missing)[0]}")
+    if missing:
+        raise CaratError(f"the recorded step has no gradient for {sorted(missing)[0]}")
     tensors = {k: torch.as_tensor(v) for k, v in {**part("weight/"), **part("after/")}.items()}
     after, state = _translate(tensors, model.config), model.state_dict()
-    for name in ("prototypes.mu", "queue.rows", "queue.cls", "queue.pointer"): compare(f"after {name}", state[name], after[name])
+    for name in ("prototypes.mu", "queue.rows", "queue.cls", "queue.pointer"):
+        compare(f"after {name}", state[name], after[name])
     return rows

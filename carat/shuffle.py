@@ -13,22 +13,30 @@ from .core import CaratError
 from .pooling import bce
 
 # %% ../nbs/16_shuffle.ipynb #0d2d7386
-def _restricted_permutation(moves: torch.Tensor, # (..., n) bool: entries that may move
-                            key: torch.Tensor, # (..., n) random in [0, 1)
-                            ) -> torch.Tensor: # (..., n) int64
+def _restricted_permutation(
+    moves: torch.Tensor,  # (..., n) bool: entries that may move
+    key: torch.Tensor,  # (..., n) random in [0, 1)
+) -> torch.Tensor:  # (..., n) int64
     "A uniformly random permutation of the entries that may move; the others stay where they are."
     moves = moves.expand_as(key)
-    to = torch.argsort((~moves).to(torch.uint8), dim=-1, stable=True)  # movers in order, then the rest in order
-    source = torch.argsort(torch.where(moves, key, 2), dim=-1, stable=True)  # movers at random, then the rest in order
+    to = torch.argsort(
+        (~moves).to(torch.uint8), dim=-1, stable=True
+    )  # movers in order, then the rest in order
+    source = torch.argsort(
+        torch.where(moves, key, 2), dim=-1, stable=True
+    )  # movers at random, then the rest in order
     return torch.zeros_like(to).scatter(-1, to, source)
 
 # %% ../nbs/16_shuffle.ipynb #f91623c7
-def draw_shuffle(present: torch.Tensor, # (B, M) bool
-                 C: int, # number of labels
-                 sample: bool = True, # draw the sample-wise shuffle, else the identity
-                 modality: bool = True, # draw the modality-wise shuffle, else the identity
-                 generator: torch.Generator | None = None, # may live on another device than `present`
-                 ) -> tuple[torch.Tensor, torch.Tensor]: # sample_index (C, M, B) and modality_index (C, B, M), int64
+def draw_shuffle(
+    present: torch.Tensor,  # (B, M) bool
+    C: int,  # number of labels
+    sample: bool = True,  # draw the sample-wise shuffle, else the identity
+    modality: bool = True,  # draw the modality-wise shuffle, else the identity
+    generator: torch.Generator | None = None,  # may live on another device than `present`
+) -> tuple[
+    torch.Tensor, torch.Tensor
+]:  # sample_index (C, M, B) and modality_index (C, B, M), int64
     """Random indices of Eq. 11 and Eq. 12, drawn anew for every label.
 
     Samples are permuted within a label and modality, modalities within a label and sample, always present ones among present ones."""
@@ -37,29 +45,38 @@ def draw_shuffle(present: torch.Tensor, # (B, M) bool
     key_s = torch.rand(C, M, B, generator=generator, device=at).to(present.device)
     key_m = torch.rand(C, B, M, generator=generator, device=at).to(present.device)
     stay = torch.zeros_like(present)
-    return _restricted_permutation((present if sample else stay).T, key_s), _restricted_permutation(present if modality else stay, key_m)
+    return _restricted_permutation((present if sample else stay).T, key_s), _restricted_permutation(
+        present if modality else stay, key_m
+    )
 
 # %% ../nbs/16_shuffle.ipynb #6e3ff8ce
-def shuffle_source(sample_index: torch.Tensor, # (C, M, B)
-                   modality_index: torch.Tensor, # (C, B, M)
-                   attached: str = "source", # "source" (Eq. 11, 12) or "slot" (published code)
-                   ) -> tuple[torch.Tensor, torch.Tensor]: # sample (B, M, C) and modality (B, M, C) that entry (b, m, c) comes from
+def shuffle_source(
+    sample_index: torch.Tensor,  # (C, M, B)
+    modality_index: torch.Tensor,  # (C, B, M)
+    attached: str = "source",  # "source" (Eq. 11, 12) or "slot" (published code)
+) -> tuple[
+    torch.Tensor, torch.Tensor
+]:  # sample (B, M, C) and modality (B, M, C) that entry (b, m, c) comes from
     "Where each entry of the shuffled V comes from. Raises `CaratError` for another `attached`."
     if attached not in ("source", "slot"):
-        raise CaratError(f"shuffle attached to {attached!r} is unknown: use 'source' (Eq. 11, 12) or 'slot' (published code)")
+        raise CaratError(
+            f"shuffle attached to {attached!r} is unknown: use 'source' (Eq. 11, 12) or 'slot' (published code)"
+        )
     C, M, B = sample_index.shape
     pi = modality_index.permute(1, 2, 0)  # (B, M, C)
     by_slot = sample_index.permute(2, 1, 0)  # (B, M, C)
     return (by_slot.gather(1, pi) if attached == "source" else by_slot), pi
 
 # %% ../nbs/16_shuffle.ipynb #15a8740f
-def shuffle(V: torch.Tensor, # (B, M, C, d)
-            y: torch.Tensor, # (B, C)
-            sample_index: torch.Tensor, # (C, M, B)
-            modality_index: torch.Tensor, # (C, B, M)
-            attached: str = "source", # "source": Eq. 11 then Eq. 12, a bijection; "slot": published code
-            present: torch.Tensor | None = None, # (B, M) bool; needed only by "slot" where modalities are missing
-            ) -> tuple[torch.Tensor, torch.Tensor]: # V_hat (B, M, C, d) and y_hat (B, M, C)
+def shuffle(
+    V: torch.Tensor,  # (B, M, C, d)
+    y: torch.Tensor,  # (B, C)
+    sample_index: torch.Tensor,  # (C, M, B)
+    modality_index: torch.Tensor,  # (C, B, M)
+    attached: str = "source",  # "source": Eq. 11 then Eq. 12, a bijection; "slot": published code
+    present: torch.Tensor
+    | None = None,  # (B, M) bool; needed only by "slot" where modalities are missing
+) -> tuple[torch.Tensor, torch.Tensor]:  # V_hat (B, M, C, d) and y_hat (B, M, C)
     """Eq. 11 followed by Eq. 12: V_hat[b, m, c] = V[s, pi, c] with pi = modality_index[c, b, m], and s = sample_index[c, pi, b].
 
     "slot" takes s = sample_index[c, m, b] instead; it may then point at a modality that sample s lacks: given `present`, such
@@ -77,26 +94,30 @@ def shuffle(V: torch.Tensor, # (B, M, C, d)
 class AggregationHead(nn.Module):
     "The classifier h_c of Eq. 14 and 16: the C vectors of one modality side by side, linear, ReLU, linear."
 
-    def __init__(self,
-                 C: int, # labels
-                 d: int, # width of a label-specific representation
-                 hidden: int = 256, # hidden width
-                 ):
+    def __init__(
+        self,
+        C: int,  # labels
+        d: int,  # width of a label-specific representation
+        hidden: int = 256,  # hidden width
+    ):
         super().__init__()
         self.fc1 = nn.Linear(C * d, hidden)
         self.fc2 = nn.Linear(hidden, C)
 
-    def forward(self,
-                V: torch.Tensor, # (B, M, C, d): V or V_hat
-                ) -> torch.Tensor: # (B, M, C) logits
+    def forward(
+        self,
+        V: torch.Tensor,  # (B, M, C, d): V or V_hat
+    ) -> torch.Tensor:  # (B, M, C) logits
         q = V.flatten(2)  # (B, M, C d), Eq. 13
         return self.fc2(torch.relu(self.fc1(q)))
 
 # %% ../nbs/16_shuffle.ipynb #ec0fd286
-def aggregation_loss(logits: torch.Tensor, # (B, M, C): h_c of q or of q_hat
-                     y: torch.Tensor, # (B, C), or (B, M, C) for the shuffled
-                     present: torch.Tensor, # (B, M) bool
-                     ) -> torch.Tensor: # scalar
+def aggregation_loss(
+    logits: torch.Tensor,  # (B, M, C): h_c of q or of q_hat
+    y: torch.Tensor,  # (B, C), or (B, M, C) for the shuffled
+    present: torch.Tensor,  # (B, M) bool
+) -> torch.Tensor:  # scalar
     "One of the two terms of Eq. 14: binary cross entropy averaged over samples, present modalities and labels."
-    if y.dim() == 2: y = y[:, None]  # (B, 1, C)
+    if y.dim() == 2:
+        y = y[:, None]  # (B, 1, C)
     return bce(logits, y.expand_as(logits), present[:, :, None])

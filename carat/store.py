@@ -26,11 +26,11 @@ from .core import CaratError, data_folder
 
 # %% ../nbs/02_store.ipynb #ea98230b
 FORMAT, VERSION = "carat store", 1
-_RESERVED = ("id", "y", "text", "extra")            # names inside a split that no modality may have
-_BUFFER = 8 << 20                                   # bytes that a writer holds back before it writes
-_CHUNK = 128 << 10                                  # bytes of one HDF5 chunk
-_BLOCK = 64 << 20                                   # bytes of values that a streaming reader holds
-_STRING = np.dtype("S")                             # UTF-8, as long as the longest
+_RESERVED = ("id", "y", "text", "extra")  # names inside a split that no modality may have
+_BUFFER = 8 << 20  # bytes that a writer holds back before it writes
+_CHUNK = 128 << 10  # bytes of one HDF5 chunk
+_BLOCK = 64 << 20  # bytes of values that a streaming reader holds
+_STRING = np.dtype("S")  # UTF-8, as long as the longest
 
 # %% ../nbs/02_store.ipynb #d627451c
 def _some(names, n: int = 5) -> str:
@@ -38,24 +38,34 @@ def _some(names, n: int = 5) -> str:
     names = [str(v) for v in names]
     return ", ".join(names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")
 
+
 @contextmanager
 def _clear(doing: str, then: str):
     "Turn what h5py and the operating system raise into the one error that a user sees."
-    try: yield
-    except CaratError: raise
+    try:
+        yield
+    except CaratError:
+        raise
     except Exception as e:
         why = str(e).strip().strip("'\"").replace("\n", " ") or type(e).__name__
-        if "filter returned failure" in why or "Fletcher32" in why: why = "a checksum does not match what is there"
+        if "filter returned failure" in why or "Fletcher32" in why:
+            why = "a checksum does not match what is there"
         raise CaratError(f"{doing}: {why}. {then}") from e
 
-def _row_error(where: str, modality: str, split: str, id: str, step: int, column: int, value) -> CaratError:
-    return CaratError(f"{where}: modality '{modality}', split '{split}', sample '{id}', step {step}, column {column} is {value}. "
-                      "Features must be finite: replace such values, by 0 or by the column's mean, and write the store again (`prepare_arrays(..., nonfinite=\"zero\")` puts 0).")
+
+def _row_error(
+    where: str, modality: str, split: str, id: str, step: int, column: int, value
+) -> CaratError:
+    return CaratError(
+        f"{where}: modality '{modality}', split '{split}', sample '{id}', step {step}, column {column} is {value}. "
+        'Features must be finite: replace such values, by 0 or by the column\'s mean, and write the store again (`prepare_arrays(..., nonfinite="zero")` puts 0).'
+    )
+
 
 def _first_nonfinite(values: np.ndarray) -> tuple[int, int] | None:
     "Row and column of the first NaN or infinity of (n, d), or None."
     for i in range(0, len(values), 8192):
-        good = np.isfinite(values[i:i + 8192])
+        good = np.isfinite(values[i : i + 8192])
         if not good.all():
             row, column = np.argwhere(~good)[0]
             return i + int(row), int(column)
@@ -63,29 +73,45 @@ def _first_nonfinite(values: np.ndarray) -> tuple[int, int] | None:
 
 # %% ../nbs/02_store.ipynb #0805f839
 def _alive(pid: int) -> bool:
-    try: os.kill(pid, 0)
-    except ProcessLookupError: return False
-    except OSError: pass
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
     return True
 
-def _place(extra: str) -> str: return "text" if extra == "text" else f"extra/{extra}"
+
+def _place(extra: str) -> str:
+    return "text" if extra == "text" else f"extra/{extra}"
+
 
 def _text(v) -> str:
     "A string that HDF5 can hold, of bytes or anything else."
     v = v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v)
     return v.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
-def _one(v): return [v] if isinstance(v, (str, bytes)) else np.asarray(v)[None]
 
-def _array(v) -> np.ndarray: return v.detach().cpu().numpy() if isinstance(v, torch.Tensor) else np.asarray(v)
+def _one(v):
+    return [v] if isinstance(v, (str, bytes)) else np.asarray(v)[None]
+
+
+def _array(v) -> np.ndarray:
+    return v.detach().cpu().numpy() if isinstance(v, torch.Tensor) else np.asarray(v)
+
 
 def _sync(path: Path):
     "Ask the system to bring a file, or the entries of a folder, to the disk."
-    try: fd = os.open(path, os.O_RDONLY)
-    except OSError: return                                             # not every system opens folders
-    try: os.fsync(fd)
-    except OSError: pass
-    finally: os.close(fd)
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except OSError:
+        return  # not every system opens folders
+    try:
+        os.fsync(fd)
+    except OSError:
+        pass
+    finally:
+        os.close(fd)
 
 # %% ../nbs/02_store.ipynb #a5006139
 def _kind(spec) -> tuple:
@@ -93,8 +119,10 @@ def _kind(spec) -> tuple:
     spec = tuple(spec) if isinstance(spec, (tuple, list)) else (spec,)
     if spec and not isinstance(spec[0], (int, np.integer)):
         dtype, shape = spec[0], spec[1:]
-        if len(shape) == 1 and isinstance(shape[0], (tuple, list)): shape = shape[0]
-    else: dtype, shape = "float32", spec
+        if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
+            shape = shape[0]
+    else:
+        dtype, shape = "float32", spec
     dtype = _STRING if dtype in (str, "str") else np.dtype(dtype)
     return dtype, tuple(int(n) for n in shape)
 
@@ -104,44 +132,72 @@ class StoreWriter:
 
     Raises CaratError for anything that a reader would refuse: a width, a label count, a value that is not finite, an id given twice.
     """
-    def __init__(self,
-                 path: str | Path,                                # the file to make
-                 name: str,                                       # the data set's name, for tables and captions
-                 labels: Sequence[str],                           # the C names of the labels
-                 modalities: Mapping[str, int],                   # {name: width}, in the model's order
-                 dtype: str | Mapping[str, str] = "float32",      # of stored features: "float16" or "float32", or one for each modality
-                 extras: Mapping[str, tuple] = {},                # {name: (dtype, shape)} more data a sample, e.g. {"video": ("str", ())}; "text" is kept as the sample's words
-                 attrs: Mapping = {},                             # more attributes of the file, e.g. {"source": "..."}
-                 overwrite: bool = False):                        # replace the file where it exists
+
+    def __init__(
+        self,
+        path: str | Path,  # the file to make
+        name: str,  # the data set's name, for tables and captions
+        labels: Sequence[str],  # the C names of the labels
+        modalities: Mapping[str, int],  # {name: width}, in the model's order
+        dtype: str
+        | Mapping[
+            str, str
+        ] = "float32",  # of stored features: "float16" or "float32", or one for each modality
+        extras: Mapping[
+            str, tuple
+        ] = {},  # {name: (dtype, shape)} more data a sample, e.g. {"video": ("str", ())}; "text" is kept as the sample's words
+        attrs: Mapping = {},  # more attributes of the file, e.g. {"source": "..."}
+        overwrite: bool = False,
+    ):  # replace the file where it exists
         self.path, self.name, self.labels = Path(path), str(name), tuple(str(v) for v in labels)
         self.modalities = {str(m): int(d) for m, d in modalities.items()}
         say = f"cannot write the store {self.path}"
         if not self.labels or len(set(self.labels)) != len(self.labels):
-            raise CaratError(f"{say}: the labels are {list(self.labels)}. Give at least one, each once.")
+            raise CaratError(
+                f"{say}: the labels are {list(self.labels)}. Give at least one, each once."
+            )
         if not self.modalities or min(self.modalities.values()) < 1:
-            raise CaratError(f"{say}: the modalities are {self.modalities}. Give at least one name with a width of 1 or more.")
+            raise CaratError(
+                f"{say}: the modalities are {self.modalities}. Give at least one name with a width of 1 or more."
+            )
         for m in self.modalities:
             if m in _RESERVED or not re.fullmatch(r"[^/\s.][^/\s]*", m):
-                raise CaratError(f"{say}: '{m}' cannot name a modality. Choose a name without spaces and slashes, and none of {list(_RESERVED)}.")
+                raise CaratError(
+                    f"{say}: '{m}' cannot name a modality. Choose a name without spaces and slashes, and none of {list(_RESERVED)}."
+                )
         self.dtype = {m: dtype[m] if isinstance(dtype, Mapping) else dtype for m in self.modalities}
         for m, v in self.dtype.items():
             if np.dtype(v) not in (np.dtype("float16"), np.dtype("float32")):
                 raise CaratError(f"{say}: dtype {v} of modality '{m}'. Use float16 or float32.")
-        self.extras, self.attrs, self.overwrite = {k: _kind(v) for k, v in extras.items()}, dict(attrs), overwrite
+        self.extras, self.attrs, self.overwrite = (
+            {k: _kind(v) for k, v in extras.items()},
+            dict(attrs),
+            overwrite,
+        )
         self._file = self._part = None
 
     def __enter__(self) -> "StoreWriter":
         say = f"cannot write the store {self.path}"
-        if self.path.is_dir(): raise CaratError(f"{say}: it is a folder. Name a file, such as {self.path / 'store.h5'}.")
+        if self.path.is_dir():
+            raise CaratError(
+                f"{say}: it is a folder. Name a file, such as {self.path / 'store.h5'}."
+            )
         if self.path.exists() and not self.overwrite:
-            raise CaratError(f"{say}: it exists. Choose another name, remove it, or ask to overwrite it.")
+            raise CaratError(
+                f"{say}: it exists. Choose another name, remove it, or ask to overwrite it."
+            )
         host = re.sub(r"[^\w]", "_", socket.gethostname())
         with _clear(say, "Choose a folder that you may write to."):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            for old in self.path.parent.glob(f".{self.path.name}.{host}-*.part"):  # left by a writer that was killed on this machine
-                if not _alive(int(old.name.split("-")[-1].split(".")[0])): old.unlink(missing_ok=True)
+            for old in self.path.parent.glob(
+                f".{self.path.name}.{host}-*.part"
+            ):  # left by a writer that was killed on this machine
+                if not _alive(int(old.name.split("-")[-1].split(".")[0])):
+                    old.unlink(missing_ok=True)
             self._part = self.path.with_name(f".{self.path.name}.{host}-{os.getpid()}.part")
-            self._file = h5py.File(self._part, "w", libver=("v110", "latest"))  # the format whose own structures have checksums
+            self._file = h5py.File(
+                self._part, "w", libver=("v110", "latest")
+            )  # the format whose own structures have checksums
         self._splits, self._ids, self._held = {}, {}, 0
         return self
 
@@ -149,31 +205,55 @@ class StoreWriter:
         "The open data sets of a split, made when its first sample comes."
         if split not in self._splits:
             if not split or "/" in split or split.startswith("."):
-                raise CaratError(f"cannot write the store {self.path}: '{split}' cannot name a split. Use train, valid or test.")
+                raise CaratError(
+                    f"cannot write the store {self.path}: '{split}' cannot name a split. Use train, valid or test."
+                )
             g, sets = self._file.create_group(split), {}
+
             def make(key, shape, dtype):
-                row, data = max(1, int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize), None
-                if dtype != _STRING: data = g.create_dataset(key, (0, *shape), dtype, maxshape=(None, *shape), chunks=(max(1, min(_CHUNK // row, 1024)), *shape), fletcher32=True)
-                sets[key] = [data, []]                                 # strings wait for the end, when the longest is known
+                row, data = (
+                    max(1, int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize),
+                    None,
+                )
+                if dtype != _STRING:
+                    data = g.create_dataset(
+                        key,
+                        (0, *shape),
+                        dtype,
+                        maxshape=(None, *shape),
+                        chunks=(max(1, min(_CHUNK // row, 1024)), *shape),
+                        fletcher32=True,
+                    )
+                sets[key] = [data, []]  # strings wait for the end, when the longest is known
+
             make("id", (), _STRING)
             make("y", (len(self.labels),), "float32")
             for m, d in self.modalities.items():
                 make(f"{m}/values", (d,), self.dtype[m])
                 make(f"{m}/offsets", (), "int64")
                 sets[f"{m}/offsets"][1].append(np.zeros(1, np.int64))
-            for k, (dtype, shape) in self.extras.items(): make(_place(k), shape, dtype)
-            self._splits[split], self._ids[split] = dict(sets=sets, steps={m: 0 for m in self.modalities}), set()
+            for k, (dtype, shape) in self.extras.items():
+                make(_place(k), shape, dtype)
+            self._splits[split], self._ids[split] = (
+                dict(sets=sets, steps={m: 0 for m in self.modalities}),
+                set(),
+            )
         return self._splits[split]
 
-    def add(self,
-            split: str,                 # "train", "valid" or "test"
-            id: str,                    # unique within the split
-            y: np.ndarray,              # (C,) labels or intensities, positive where > 0
-            x: Mapping,                 # {modality: (L, d_m) array or tensor; None, empty or absent = missing}
-            extra: Mapping = {}):       # {name: value} for every name declared in `extras`
+    def add(
+        self,
+        split: str,  # "train", "valid" or "test"
+        id: str,  # unique within the split
+        y: np.ndarray,  # (C,) labels or intensities, positive where > 0
+        x: Mapping,  # {modality: (L, d_m) array or tensor; None, empty or absent = missing}
+        extra: Mapping = {},
+    ):  # {name: value} for every name declared in `extras`
         "Add one sample."
         unknown = [m for m in x if m not in self.modalities]
-        if unknown: raise CaratError(f"{self.path}: split '{split}', sample '{id}' has modality '{unknown[0]}'; the store was declared with {list(self.modalities)}.")
+        if unknown:
+            raise CaratError(
+                f"{self.path}: split '{split}', sample '{id}' has modality '{unknown[0]}'; the store was declared with {list(self.modalities)}."
+            )
         ragged = {}
         for m, d in self.modalities.items():
             v = x.get(m)
@@ -181,123 +261,195 @@ class StoreWriter:
             ragged[m] = (v, np.array([len(v)]))
         self.add_many(split, [id], _array(y)[None], ragged, {k: _one(v) for k, v in extra.items()})
 
-    def add_many(self,
-                 split: str,            # "train", "valid" or "test"
-                 ids: Sequence[str],    # n names, unique within the split
-                 y: np.ndarray,         # (n, C)
-                 x: Mapping,            # {modality: (values (sum L, d_m), lengths (n,))}; a length of 0 = missing
-                 extra: Mapping = {}):  # {name: (n, ...)} for every name declared in `extras`
+    def add_many(
+        self,
+        split: str,  # "train", "valid" or "test"
+        ids: Sequence[str],  # n names, unique within the split
+        y: np.ndarray,  # (n, C)
+        x: Mapping,  # {modality: (values (sum L, d_m), lengths (n,))}; a length of 0 = missing
+        extra: Mapping = {},
+    ):  # {name: (n, ...)} for every name declared in `extras`
         "Add n samples at once, ragged: the quick way."
-        if self._file is None: raise CaratError(f"the writer of {self.path} is not open. Use it as `with StoreWriter(...) as w: w.add(...)`.")
+        if self._file is None:
+            raise CaratError(
+                f"the writer of {self.path} is not open. Use it as `with StoreWriter(...) as w: w.add(...)`."
+            )
         ids, y, C = [str(i) for i in ids], np.asarray(y, np.float32), len(self.labels)
         n, where = len(ids), f"{self.path}: split '{split}'"
         if y.shape != (n, C):
-            raise CaratError(f"{where}, sample '{ids[0] if ids else ''}': labels of shape {y.shape[1:]}, expected ({C},) for {list(self.labels)}.")
+            raise CaratError(
+                f"{where}, sample '{ids[0] if ids else ''}': labels of shape {y.shape[1:]}, expected ({C},) for {list(self.labels)}."
+            )
         if not np.isfinite(y).all():
-            raise CaratError(f"{where}, sample '{ids[int(np.argwhere(~np.isfinite(y))[0][0])]}': a label is NaN or infinite. Give 0 where an emotion is absent.")
+            raise CaratError(
+                f"{where}, sample '{ids[int(np.argwhere(~np.isfinite(y))[0][0])]}': a label is NaN or infinite. Give 0 where an emotion is absent."
+            )
         state, new, ready = self._split(split), set(ids), {}
         if len(new) < n or new & self._ids[split]:
             seen = set(self._ids[split])
             twice = next(i for i in ids if i in seen or seen.add(i))
-            raise CaratError(f"{where}: the id '{twice}' is given twice. Ids name the rows of predictions, so each must be unique within its split.")
+            raise CaratError(
+                f"{where}: the id '{twice}' is given twice. Ids name the rows of predictions, so each must be unique within its split."
+            )
         for i in ids:
-            if not i or "\0" in i or not i.isprintable(): raise CaratError(f"{where}: {i!r} cannot be an id. Use a name of printable characters.")
+            if not i or "\0" in i or not i.isprintable():
+                raise CaratError(
+                    f"{where}: {i!r} cannot be an id. Use a name of printable characters."
+                )
         for m, d in self.modalities.items():
-            if m not in x: raise CaratError(f"{where}: modality '{m}' is not given. Give lengths of 0 where it is missing.")
+            if m not in x:
+                raise CaratError(
+                    f"{where}: modality '{m}' is not given. Give lengths of 0 where it is missing."
+                )
             values, lengths = _array(x[m][0]), np.asarray(x[m][1], np.int64)
             name = ids[0] if n == 1 else f"{ids[0]} ... {ids[-1]}" if n else ""
             if values.ndim != 2 or values.shape[1] != d:
-                raise CaratError(f"{where}, sample '{name}': modality '{m}' has shape {values.shape}, expected (steps, {d}).")
+                raise CaratError(
+                    f"{where}, sample '{name}': modality '{m}' has shape {values.shape}, expected (steps, {d})."
+                )
             if lengths.shape != (n,) or (lengths < 0).any() or lengths.sum() != len(values):
-                raise CaratError(f"{where}, sample '{name}': the lengths of modality '{m}' do not add up to its {len(values)} rows.")
-            with np.errstate(over="ignore"): stored = np.ascontiguousarray(values, self.dtype[m])
+                raise CaratError(
+                    f"{where}, sample '{name}': the lengths of modality '{m}' do not add up to its {len(values)} rows."
+                )
+            with np.errstate(over="ignore"):
+                stored = np.ascontiguousarray(values, self.dtype[m])
             if bad := _first_nonfinite(stored):
                 ends = np.cumsum(lengths)
                 b = int(np.searchsorted(ends, bad[0], side="right"))
                 step, given = bad[0] - int(ends[b] - lengths[b]), values[bad]
                 if np.isfinite(given):
-                    raise CaratError(f"{where}, sample '{ids[b]}', modality '{m}', step {step}, column {bad[1]}: {given:g} does not fit into "
-                                     f"{self.dtype[m]}. Scale the features, or write the store with dtype float32.")
+                    raise CaratError(
+                        f"{where}, sample '{ids[b]}', modality '{m}', step {step}, column {bad[1]}: {given:g} does not fit into "
+                        f"{self.dtype[m]}. Scale the features, or write the store with dtype float32."
+                    )
                 raise _row_error(str(self.path), m, split, ids[b], step, bad[1], given)
             ready[m] = stored, lengths
         if set(extra) != set(self.extras):
-            raise CaratError(f"{where}: extras {sorted(extra)} were given and {sorted(self.extras)} declared. Give each declared one, and no other.")
+            raise CaratError(
+                f"{where}: extras {sorted(extra)} were given and {sorted(self.extras)} declared. Give each declared one, and no other."
+            )
         more = {}
         for k, (dtype, shape) in self.extras.items():
-            v = np.array([_text(s).encode() for s in extra[k]], object) if dtype == _STRING else np.asarray(extra[k])
-            if v.shape != (n, *shape): raise CaratError(f"{where}: the extra '{k}' has shape {v.shape}, expected {(n, *shape)}.")
+            v = (
+                np.array([_text(s).encode() for s in extra[k]], object)
+                if dtype == _STRING
+                else np.asarray(extra[k])
+            )
+            if v.shape != (n, *shape):
+                raise CaratError(
+                    f"{where}: the extra '{k}' has shape {v.shape}, expected {(n, *shape)}."
+                )
             more[k] = v
-        put = lambda key, v: state["sets"][key][1].append(v)            # all is well: only now change anything
+        put = lambda key, v: state["sets"][key][1].append(
+            v
+        )  # all is well: only now change anything
         self._ids[split] |= new
-        put("id", np.array([i.encode() for i in ids], object)); put("y", y)
+        put("id", np.array([i.encode() for i in ids], object))
+        put("y", y)
         for m, (stored, lengths) in ready.items():
-            put(f"{m}/values", stored.copy() if stored.base is not None or stored is x[m][0] else stored)
+            put(
+                f"{m}/values",
+                stored.copy() if stored.base is not None or stored is x[m][0] else stored,
+            )
             put(f"{m}/offsets", state["steps"][m] + np.cumsum(lengths))
             state["steps"][m] += len(stored)
             self._held += stored.nbytes
-        for k, v in more.items(): put(_place(k), v)
+        for k, v in more.items():
+            put(_place(k), v)
         self._held += 200 * n
-        if self._held > _BUFFER: self._flush()
+        if self._held > _BUFFER:
+            self._flush()
 
     def _flush(self):
-        with _clear(f"cannot write the store {self.path}", "Is the disk full? Nothing was left behind."):
+        with _clear(
+            f"cannot write the store {self.path}", "Is the disk full? Nothing was left behind."
+        ):
             for state in self._splits.values():
                 for key, (data, held) in state["sets"].items():
-                    if not held or data is None: continue
+                    if not held or data is None:
+                        continue
                     v = np.concatenate(held)
                     held.clear()
                     start = data.shape[0]
                     data.resize(start + len(v), axis=0)
-                    if len(v): data[start:] = v
+                    if len(v):
+                        data[start:] = v
         self._held = 0
 
     def _strings(self):
         for name, state in self._splits.items():
             for key, (data, held) in state["sets"].items():
-                if data is not None: continue
+                if data is not None:
+                    continue
                 v = np.concatenate(held)
-                v = np.array(v.tolist(), f"S{max(1, max(map(len, v.flat), default=1))}").reshape(v.shape)
-                self._file[name].create_dataset(key, data=v.astype(h5py.string_dtype("utf-8", v.itemsize)), chunks=True, compression="gzip", fletcher32=True)
+                v = np.array(v.tolist(), f"S{max(1, max(map(len, v.flat), default=1))}").reshape(
+                    v.shape
+                )
+                self._file[name].create_dataset(
+                    key,
+                    data=v.astype(h5py.string_dtype("utf-8", v.itemsize)),
+                    chunks=True,
+                    compression="gzip",
+                    fletcher32=True,
+                )
 
     def __exit__(self, kind, error, trace):
         done = False
         try:
             if kind is None:
-                if not self._splits: raise CaratError(f"the store {self.path} was not written: no sample was added.")
+                if not self._splits:
+                    raise CaratError(f"the store {self.path} was not written: no sample was added.")
                 self._flush()
-                say, then = f"cannot write the store {self.path}", "Is the disk full? Nothing was left behind."
+                say, then = (
+                    f"cannot write the store {self.path}",
+                    "Is the disk full? Nothing was left behind.",
+                )
                 with _clear(say, then):
                     self._strings()
-                    a = self.attrs | dict(format=FORMAT, version=VERSION, name=self.name, labels=self.labels, modalities=list(self.modalities), widths=list(self.modalities.values()))
+                    a = self.attrs | dict(
+                        format=FORMAT,
+                        version=VERSION,
+                        name=self.name,
+                        labels=self.labels,
+                        modalities=list(self.modalities),
+                        widths=list(self.modalities.values()),
+                    )
                     for k, v in a.items():
                         v = np.asarray(v)
-                        self._file.attrs[k] = np.char.encode(v, "utf-8") if v.dtype.kind == "U" else v
+                        self._file.attrs[k] = (
+                            np.char.encode(v, "utf-8") if v.dtype.kind == "U" else v
+                        )
                     self._file.close()
                     _sync(self._part)
                     if self.path.exists() and not self.overwrite:
-                        raise CaratError(f"{say}: it was made by somebody else meanwhile. Choose another name, or ask to overwrite it.")
+                        raise CaratError(
+                            f"{say}: it was made by somebody else meanwhile. Choose another name, or ask to overwrite it."
+                        )
                     os.replace(self._part, self.path)
                     done = True
                     _sync(self.path.parent)
         finally:
             if not done:
-                try: self._file.close()
-                except Exception: pass                                 # the disk may be full: the part goes all the same
+                try:
+                    self._file.close()
+                except Exception:
+                    pass  # the disk may be full: the part goes all the same
                 self._part.unlink(missing_ok=True)
             self._file = None
         return False
 
 # %% ../nbs/02_store.ipynb #4e1b75af
-def _gather(values: torch.Tensor,   # (rows + 1, d) ragged values; the last row is zero
-            starts: torch.Tensor,   # (B,) first row of each sample
-            lengths: torch.Tensor,  # (B,) number of rows of each
-            T: int,                 # steps of the result, known on the host
-           ) -> tuple[torch.Tensor, torch.Tensor]:  # (B, T, d) in float32 and (B, T) bool
+def _gather(
+    values: torch.Tensor,  # (rows + 1, d) ragged values; the last row is zero
+    starts: torch.Tensor,  # (B,) first row of each sample
+    lengths: torch.Tensor,  # (B,) number of rows of each
+    T: int,  # steps of the result, known on the host
+) -> tuple[torch.Tensor, torch.Tensor]:  # (B, T, d) in float32 and (B, T) bool
     "Pad ragged rows with one gather: a step past the end reads the row of zeros."
-    step = torch.arange(T, device=values.device)                                     # (T,)
-    mask = step < lengths[:, None]                                                   # (B, T)
-    row = torch.where(mask, starts[:, None] + step, len(values) - 1)                 # (B, T)
-    x = values.index_select(0, row.reshape(-1))                                      # (B*T, d)
+    step = torch.arange(T, device=values.device)  # (T,)
+    mask = step < lengths[:, None]  # (B, T)
+    row = torch.where(mask, starts[:, None] + step, len(values) - 1)  # (B, T)
+    x = values.index_select(0, row.reshape(-1))  # (B*T, d)
     return x.to(torch.float32).view(*mask.shape, values.shape[1]), mask
 
 # %% ../nbs/02_store.ipynb #49f5e79a
@@ -309,33 +461,46 @@ def _order(n: int, seed: int, epoch: int) -> np.ndarray:
 # %% ../nbs/02_store.ipynb #933cd85d
 def _fits(nbytes: int, device: torch.device) -> bool:
     "Whether this many bytes may be kept on a device: at most half of what is free there."
-    if device.type == "cuda": return nbytes <= torch.cuda.mem_get_info(device)[0] // 2
-    try: free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError): free = 4 << 30
+    if device.type == "cuda":
+        return nbytes <= torch.cuda.mem_get_info(device)[0] // 2
     try:
-        with open("/proc/meminfo") as f: free = next(int(v.split()[1]) << 10 for v in f if v.startswith("MemAvailable"))
-    except (OSError, StopIteration, ValueError): pass
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        free = 4 << 30
+    try:
+        with open("/proc/meminfo") as f:
+            free = next(int(v.split()[1]) << 10 for v in f if v.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError):
+        pass
     return nbytes <= free // 2
 
 # %% ../nbs/02_store.ipynb #9a07108c
-def _sorted_read(data,                 # (rows, d) HDF5 data set
-                 first: np.ndarray,    # (n,) first row of each sample
-                 lengths: np.ndarray,  # (n,) rows of each
-                ) -> tuple[np.ndarray, np.ndarray]:  # (sum L + 1, d) values, the last row zero; (n,) where each sample now starts
+def _sorted_read(
+    data,  # (rows, d) HDF5 data set
+    first: np.ndarray,  # (n,) first row of each sample
+    lengths: np.ndarray,  # (n,) rows of each
+) -> tuple[
+    np.ndarray, np.ndarray
+]:  # (sum L + 1, d) values, the last row zero; (n,) where each sample now starts
     "Read ragged samples in the order of the file; neighbours, and samples with a small gap between them, in one read."
     wide = data.dtype.itemsize * data.shape[1]
     gap, most = _CHUNK // wide, _BLOCK // wide
-    values, starts, at = np.zeros((int(lengths.sum()) + 1, data.shape[1]), data.dtype), np.zeros(len(first), np.int64), 0
+    values, starts, at = (
+        np.zeros((int(lengths.sum()) + 1, data.shape[1]), data.dtype),
+        np.zeros(len(first), np.int64),
+        0,
+    )
     todo = np.argsort(first, kind="stable")
     todo = todo[lengths[todo] > 0]
     first, last, i = first[todo], first[todo] + lengths[todo], 0
     while i < len(todo):
         j = i + 1
-        while j < len(todo) and first[j] - last[j - 1] <= gap and last[j] - first[i] <= most: j += 1
-        near = data[first[i]:last[j - 1]]
+        while j < len(todo) and first[j] - last[j - 1] <= gap and last[j] - first[i] <= most:
+            j += 1
+        near = data[first[i] : last[j - 1]]
         for k in range(i, j):
             n = last[k] - first[k]
-            values[at:at + n] = near[first[k] - first[i]:last[k] - first[i]]
+            values[at : at + n] = near[first[k] - first[i] : last[k] - first[i]]
             starts[todo[k]] = at
             at += n
         i = j
@@ -344,6 +509,7 @@ def _sorted_read(data,                 # (rows, d) HDF5 data set
 # %% ../nbs/02_store.ipynb #68a41902
 class Split:
     "One split of a store: its labels and lengths in memory (NumPy arrays), its features when they are asked for. Made by `store[name]`."
+
     def __init__(self, store: "Store", name: str):
         self.store, self.name = store, name
         self.where = f"{store.path}, split '{name}'"
@@ -351,46 +517,78 @@ class Split:
         C = len(store.labels)
         with store._open() as f, self._reading():
             g = f[name]
-            for k in ("id", "y", *(f"{m}/{part}" for m in store.modalities for part in ("values", "offsets"))):
-                if not isinstance(g.get(k), h5py.Dataset): raise CaratError(f"{self.where}: the data set '{k}' is not there. The file is incomplete: write it again.")
-            if g["id"].ndim != 1: raise CaratError(f"{self.where}: 'id' has shape {g['id'].shape}, expected (N,). Write the store again.")
+            for k in (
+                "id",
+                "y",
+                *(f"{m}/{part}" for m in store.modalities for part in ("values", "offsets")),
+            ):
+                if not isinstance(g.get(k), h5py.Dataset):
+                    raise CaratError(
+                        f"{self.where}: the data set '{k}' is not there. The file is incomplete: write it again."
+                    )
+            if g["id"].ndim != 1:
+                raise CaratError(
+                    f"{self.where}: 'id' has shape {g['id'].shape}, expected (N,). Write the store again."
+                )
             n = len(g["id"])
             if g["y"].shape != (n, C):
-                raise CaratError(f"{self.where}: labels of shape {g['y'].shape}, and {n} ids and {C} label names {list(store.labels)} need ({n}, {C}). Write the store again.")
-            if g["y"].dtype.kind not in "fiub": raise CaratError(f"{self.where}: the labels are of type {g['y'].dtype}, expected float32. Write the store again.")
-            self.id = np.array([_text(v) for v in g["id"][:]], dtype=str)                      # (N,)
-            self.intensity = g["y"][:].astype(np.float32)                                      # (N, C)
+                raise CaratError(
+                    f"{self.where}: labels of shape {g['y'].shape}, and {n} ids and {C} label names {list(store.labels)} need ({n}, {C}). Write the store again."
+                )
+            if g["y"].dtype.kind not in "fiub":
+                raise CaratError(
+                    f"{self.where}: the labels are of type {g['y'].dtype}, expected float32. Write the store again."
+                )
+            self.id = np.array([_text(v) for v in g["id"][:]], dtype=str)  # (N,)
+            self.intensity = g["y"][:].astype(np.float32)  # (N, C)
             self._offsets, self._bytes = {}, {}
             for m, d in store.modalities.items():
                 values, offsets = g[f"{m}/values"], g[f"{m}/offsets"]
                 if values.ndim != 2 or values.shape[1] != d:
-                    raise CaratError(f"{self.where}: the values of modality '{m}' have shape {values.shape}, and the file's attributes say a width of {d}. Write the store again.")
+                    raise CaratError(
+                        f"{self.where}: the values of modality '{m}' have shape {values.shape}, and the file's attributes say a width of {d}. Write the store again."
+                    )
                 if values.dtype not in (np.dtype("float16"), np.dtype("float32")):
-                    raise CaratError(f"{self.where}: the values of modality '{m}' are {values.dtype}, expected float16 or float32. Write the store again.")
+                    raise CaratError(
+                        f"{self.where}: the values of modality '{m}' are {values.dtype}, expected float16 or float32. Write the store again."
+                    )
                 if offsets.shape != (n + 1,) or offsets.dtype.kind not in "iu":
-                    raise CaratError(f"{self.where}: the offsets of modality '{m}' are {offsets.dtype} {offsets.shape}, expected int64 ({n + 1},). Write the store again.")
+                    raise CaratError(
+                        f"{self.where}: the offsets of modality '{m}' are {offsets.dtype} {offsets.shape}, expected int64 ({n + 1},). Write the store again."
+                    )
                 o = offsets[:].astype(np.int64)
                 falls = np.flatnonzero(np.diff(o) < 0)
                 if len(falls):
-                    raise CaratError(f"{self.where}: the offsets of modality '{m}' fall after sample '{self.id[falls[0]]}' (row {falls[0]}). The file is damaged: write it again.")
+                    raise CaratError(
+                        f"{self.where}: the offsets of modality '{m}' fall after sample '{self.id[falls[0]]}' (row {falls[0]}). The file is damaged: write it again."
+                    )
                 if o[0] != 0 or o[-1] != len(values):
-                    raise CaratError(f"{self.where}: the offsets of modality '{m}' run from {o[0]} to {o[-1]}, and there are {len(values)} rows of values. The file is damaged: write it again.")
+                    raise CaratError(
+                        f"{self.where}: the offsets of modality '{m}' run from {o[0]} to {o[-1]}, and there are {len(values)} rows of values. The file is damaged: write it again."
+                    )
                 self._offsets[m], self._bytes[m] = o, values.dtype.itemsize * d
         if not np.isfinite(self.intensity).all():
             r, c = np.argwhere(~np.isfinite(self.intensity))[0]
-            raise CaratError(f"{self.where}, sample '{self.id[r]}' (row {r}): the label '{store.labels[c]}' is {self.intensity[r, c]}. Give 0 where it is absent, and write the store again.")
+            raise CaratError(
+                f"{self.where}, sample '{self.id[r]}' (row {r}): the label '{store.labels[c]}' is {self.intensity[r, c]}. Give 0 where it is absent, and write the store again."
+            )
         if len(np.unique(self.id)) < n:
             names, counts = np.unique(self.id, return_counts=True)
-            raise CaratError(f"{self.where}: the id '{names[counts > 1][0]}' is there {counts.max()} times. Ids must be unique within a split: write the store again.")
-        self.y = (self.intensity > 0).astype(np.float32)                                       # (N, C)
+            raise CaratError(
+                f"{self.where}: the id '{names[counts > 1][0]}' is there {counts.max()} times. Ids must be unique within a split: write the store again."
+            )
+        self.y = (self.intensity > 0).astype(np.float32)  # (N, C)
 
     @contextmanager
     def _reading(self, what: str = ""):
-        with _clear(f"cannot read {what}{self.where}", "The file is damaged: write it again."): yield
+        with _clear(f"cannot read {what}{self.where}", "The file is damaged: write it again."):
+            yield
 
-    def __len__(self) -> int: return len(self.id)
+    def __len__(self) -> int:
+        return len(self.id)
 
-    def __repr__(self): return f"Split({self.name}: {len(self)} samples, {self.nbytes / 1e6:.1f} MB of features)"
+    def __repr__(self):
+        return f"Split({self.name}: {len(self)} samples, {self.nbytes / 1e6:.1f} MB of features)"
 
     @property
     def lengths(self) -> dict[str, np.ndarray]:
@@ -419,25 +617,44 @@ class Split:
             g = f[self.name]
             return (["text"] if "text" in g else []) + (list(g["extra"]) if "extra" in g else [])
 
-    def extra(self,
-              name: str             # as declared when the store was written
-             ) -> np.ndarray:       # (N, ...); text as an array of str
+    def extra(
+        self,
+        name: str,  # as declared when the store was written
+    ) -> np.ndarray:  # (N, ...); text as an array of str
         "More data a sample, e.g. `planted` of the synthetic twin. Raises CaratError for a name that is not there."
         if name not in self._extra:
             have = self.extras
-            if name not in have: raise CaratError(f"{self.where} holds no '{name}' for its samples; it holds {have or 'nothing of this kind'}.")
+            if name not in have:
+                raise CaratError(
+                    f"{self.where} holds no '{name}' for its samples; it holds {have or 'nothing of this kind'}."
+                )
             with self.store._open() as f, self._reading():
                 data = f[self.name][_place(name)]
-                if len(data) != len(self): raise CaratError(f"{self.where}: '{name}' has {len(data)} rows for {len(self)} samples. Write the store again.")
+                if len(data) != len(self):
+                    raise CaratError(
+                        f"{self.where}: '{name}' has {len(data)} rows for {len(self)} samples. Write the store again."
+                    )
                 v = data[:]
-            self._extra[name] = np.array([_text(s) for s in v], dtype=str) if v.dtype.kind in "OS" else v
+            self._extra[name] = (
+                np.array([_text(s) for s in v], dtype=str) if v.dtype.kind in "OS" else v
+            )
         return self._extra[name]
 
-    def _check(self, m: str, values: np.ndarray, rows: np.ndarray, starts: np.ndarray, lengths: np.ndarray):
+    def _check(
+        self, m: str, values: np.ndarray, rows: np.ndarray, starts: np.ndarray, lengths: np.ndarray
+    ):
         "Refuse values (n, d) that are not finite; sample rows[i] lies at starts[i], lengths[i]."
         if bad := _first_nonfinite(values):
             i = int(np.flatnonzero((starts <= bad[0]) & (bad[0] < starts + lengths))[0])
-            raise _row_error(str(self.store.path), m, self.name, self.id[rows[i]], bad[0] - int(starts[i]), bad[1], values[bad])
+            raise _row_error(
+                str(self.store.path),
+                m,
+                self.name,
+                self.id[rows[i]],
+                bad[0] - int(starts[i]),
+                bad[1],
+                values[bad],
+            )
 
     def _load(self, device: torch.device) -> dict:
         "The whole split on a device: {modality: (values with a last row of zeros, offsets)} and labels."
@@ -448,19 +665,24 @@ class Split:
                     with self._reading(f"modality '{m}' of "):
                         data = f[self.name][f"{m}/values"]
                         v = np.zeros((len(data) + 1, data.shape[1]), data.dtype)
-                        if len(data): data.read_direct(v, dest_sel=np.s_[:len(data)])
+                        if len(data):
+                            data.read_direct(v, dest_sel=np.s_[: len(data)])
                     self._check(m, v, rows, o[:-1], np.diff(o))
                     whole[m] = torch.from_numpy(v).to(device), torch.from_numpy(o).to(device)
             self._whole[device] = whole, torch.from_numpy(self.y).to(device)
         return self._whole[device]
 
-    def _read(self, f: h5py.File, rows: np.ndarray, max_steps: int | None, device: torch.device) -> dict:
+    def _read(
+        self, f: h5py.File, rows: np.ndarray, max_steps: int | None, device: torch.device
+    ) -> dict:
         "The features of some rows on a device, still ragged: {modality: (values with a last row of zeros, starts, lengths)}."
         block = {}
         for m, o in self._offsets.items():
             lengths = o[rows + 1] - o[rows]
-            if max_steps: lengths = np.minimum(lengths, max_steps)
-            with self._reading(f"modality '{m}' of "): values, starts = _sorted_read(f[self.name][f"{m}/values"], o[rows], lengths)
+            if max_steps:
+                lengths = np.minimum(lengths, max_steps)
+            with self._reading(f"modality '{m}' of "):
+                values, starts = _sorted_read(f[self.name][f"{m}/values"], o[rows], lengths)
             self._check(m, values, rows, starts, lengths)
             block[m] = tuple(torch.from_numpy(v).to(device) for v in (values, starts, lengths))
         return block
@@ -473,7 +695,10 @@ class Split:
             T[m] = max(1, min(longest, max_steps or longest))
             if pad_to is not None:
                 want = pad_to[m] if isinstance(pad_to, Mapping) else pad_to
-                if T[m] > want: raise CaratError(f"{self.where}: modality '{m}' has a sample of {T[m]} steps and pad_to is {want}. Give max_steps={want} as well, or a larger pad_to.")
+                if T[m] > want:
+                    raise CaratError(
+                        f"{self.where}: modality '{m}' has a sample of {T[m]} steps and pad_to is {want}. Give max_steps={want} as well, or a larger pad_to."
+                    )
                 T[m] = want
         return T
 
@@ -481,20 +706,25 @@ class Split:
         v = _array(indices)
         rows = np.flatnonzero(v) if v.dtype == bool else v.astype(np.int64).reshape(-1)
         if len(rows) and (rows.min() < -len(self) or rows.max() >= len(self)):
-            raise CaratError(f"{self.where} has {len(self)} samples; row {rows[np.abs(rows).argmax()]} was asked for.")
+            raise CaratError(
+                f"{self.where} has {len(self)} samples; row {rows[np.abs(rows).argmax()]} was asked for."
+            )
         return rows % max(1, len(self))
 
-    def batch(self,
-              indices,                                # (B,) rows of the split, or a bool for each
-              device: torch.device | str = "cpu",     # where the batch goes
-              max_steps: int | None = None,           # keep the first steps only
-              pad_to: int | Mapping | None = None     # T_m, or {modality: T_m}, in place of the longest
-             ) -> Batch:
+    def batch(
+        self,
+        indices,  # (B,) rows of the split, or a bool for each
+        device: torch.device | str = "cpu",  # where the batch goes
+        max_steps: int | None = None,  # keep the first steps only
+        pad_to: int | Mapping | None = None,  # T_m, or {modality: T_m}, in place of the longest
+    ) -> Batch:
         "The samples of these rows as one batch, read from the file unless the split is on the device already."
         rows, device = self._rows(indices), _device(device)
         T = self._steps(rows, max_steps, pad_to)
-        if device in self._whole: return self._from_whole(rows, torch.from_numpy(rows).to(device), T, max_steps, device)
-        with self.store._open() as f: block = self._read(f, rows, max_steps, device)
+        if device in self._whole:
+            return self._from_whole(rows, torch.from_numpy(rows).to(device), T, max_steps, device)
+        with self.store._open() as f:
+            block = self._read(f, rows, max_steps, device)
         return self._from_block(block, rows, slice(0, len(rows)), T, device)
 
     def _from_whole(self, rows, index, T, max_steps, device) -> Batch:
@@ -503,68 +733,108 @@ class Split:
         for m, (values, offsets) in whole.items():
             start = offsets[index]
             length = offsets[index + 1] - start
-            x[m], mask[m] = _gather(values, start, length.clamp(max=max_steps) if max_steps else length, T[m])
+            x[m], mask[m] = _gather(
+                values, start, length.clamp(max=max_steps) if max_steps else length, T[m]
+            )
         return Batch(x, mask, y[index], self.id[rows].tolist())
 
     def _from_block(self, block, rows, part: slice, T, device) -> Batch:
         x, mask = {}, {}
-        for m, (values, starts, lengths) in block.items(): x[m], mask[m] = _gather(values, starts[part], lengths[part], T[m])
-        return Batch(x, mask, torch.from_numpy(self.y[rows[part]]).to(device), self.id[rows[part]].tolist())
+        for m, (values, starts, lengths) in block.items():
+            x[m], mask[m] = _gather(values, starts[part], lengths[part], T[m])
+        return Batch(
+            x, mask, torch.from_numpy(self.y[rows[part]]).to(device), self.id[rows[part]].tolist()
+        )
 
-    def batches(self,
-                batch_size: int,                       # samples a step, over all ranks together
-                device: torch.device | str = "cpu",    # where the batches go
-                shuffle: bool = False,                 # a new order each epoch
-                seed: int = 0,                         # with `epoch` all that the order depends on
-                epoch: int = 0,                        # which epoch this is
-                drop_last: bool = False,               # leave out a last batch that is not full
-                max_steps: int | None = None,          # keep at most this many steps, the first ones
-                stream: bool | None = None,            # True reads from the file as it goes, False keeps the split on the device; None: keeps it where it fits
-                rank: int = 0,                         # this process ...
-                world: int = 1,                        # ... of so many: it takes rows rank, rank + world, ... of every batch
-                pad_to: int | Mapping | None = None,   # T_m, or {modality: T_m}, in place of the longest: shapes that never change
-                start: int = 0,                        # leave out this many batches at the start, to go on within an epoch
-               ) -> Iterator[Batch]:
+    def batches(
+        self,
+        batch_size: int,  # samples a step, over all ranks together
+        device: torch.device | str = "cpu",  # where the batches go
+        shuffle: bool = False,  # a new order each epoch
+        seed: int = 0,  # with `epoch` all that the order depends on
+        epoch: int = 0,  # which epoch this is
+        drop_last: bool = False,  # leave out a last batch that is not full
+        max_steps: int | None = None,  # keep at most this many steps, the first ones
+        stream: bool
+        | None = None,  # True reads from the file as it goes, False keeps the split on the device; None: keeps it where it fits
+        rank: int = 0,  # this process ...
+        world: int = 1,  # ... of so many: it takes rows rank, rank + world, ... of every batch
+        pad_to: int
+        | Mapping
+        | None = None,  # T_m, or {modality: T_m}, in place of the longest: shapes that never change
+        start: int = 0,  # leave out this many batches at the start, to go on within an epoch
+    ) -> Iterator[Batch]:
         """All samples once, in batches padded on the device. Every rank gets the same number of batches; where a last batch is shorter than `world`, some are empty.
 
         Raises CaratError for a value that is not finite, a file that changed since it was opened, and arguments that make no sense.
         """
-        if batch_size < 1: raise CaratError(f"batch_size is {batch_size}; it must be at least 1.")
-        if max_steps is not None and max_steps < 1: raise CaratError(f"max_steps is {max_steps}; it must be at least 1, or None for no limit.")
-        if not 0 <= rank < world: raise CaratError(f"rank {rank} of {world}; ranks are 0 to {world - 1}.")
-        if epoch < 0: raise CaratError(f"epoch is {epoch}; epochs count from 0.")
-        device, order = _device(device), _order(len(self), seed, epoch) if shuffle else np.arange(len(self))
+        if batch_size < 1:
+            raise CaratError(f"batch_size is {batch_size}; it must be at least 1.")
+        if max_steps is not None and max_steps < 1:
+            raise CaratError(
+                f"max_steps is {max_steps}; it must be at least 1, or None for no limit."
+            )
+        if not 0 <= rank < world:
+            raise CaratError(f"rank {rank} of {world}; ranks are 0 to {world - 1}.")
+        if epoch < 0:
+            raise CaratError(f"epoch is {epoch}; epochs count from 0.")
+        device, order = (
+            _device(device),
+            _order(len(self), seed, epoch) if shuffle else np.arange(len(self)),
+        )
         cuts = range(0, len(order) - (batch_size - 1 if drop_last else 0), batch_size)[start:]
-        parts = [order[i:i + batch_size][rank::world] for i in cuts]
-        if stream is None: stream = device not in self._whole and not _fits(self.nbytes, device)
+        parts = [order[i : i + batch_size][rank::world] for i in cuts]
+        if stream is None:
+            stream = device not in self._whole and not _fits(self.nbytes, device)
         made = (self._streamed if stream else self._kept)(parts, device, max_steps, pad_to)
-        return made if world == 1 else (replace(b, total=min(batch_size, len(order) - i)) for i, b in zip(cuts, made))
+        return (
+            made
+            if world == 1
+            else (replace(b, total=min(batch_size, len(order) - i)) for i, b in zip(cuts, made))
+        )
 
     def _kept(self, parts, device, max_steps, pad_to) -> Iterator[Batch]:
         self._load(device)
-        index = torch.from_numpy(np.concatenate(parts) if parts else np.zeros(0, np.int64)).to(device)  # all rows of the epoch in one copy
+        index = torch.from_numpy(np.concatenate(parts) if parts else np.zeros(0, np.int64)).to(
+            device
+        )  # all rows of the epoch in one copy
         for rows, index in zip(parts, index.split([len(p) for p in parts])):
-            yield self._from_whole(rows, index, self._steps(rows, max_steps, pad_to), max_steps, device)
+            yield self._from_whole(
+                rows, index, self._steps(rows, max_steps, pad_to), max_steps, device
+            )
 
     def _streamed(self, parts, device, max_steps, pad_to) -> Iterator[Batch]:
         size = np.zeros(len(self), np.int64)
-        for m, o in self._offsets.items(): size += np.diff(o) * self._bytes[m]
+        for m, o in self._offsets.items():
+            size += np.diff(o) * self._bytes[m]
         i = 0
         with self.store._open() as f:
             while i < len(parts):
                 j, held = i + 1, int(size[parts[i]].sum())
-                while j < len(parts) and (held := held + int(size[parts[j]].sum())) <= _BLOCK: j += 1
+                while j < len(parts) and (held := held + int(size[parts[j]].sum())) <= _BLOCK:
+                    j += 1
                 rows = np.concatenate(parts[i:j])
                 block = self._read(f, rows, max_steps, device)
                 at = 0
                 for part in parts[i:j]:
-                    yield self._from_block(block, rows, slice(at, at + len(part)), self._steps(part, max_steps, pad_to), device)
+                    yield self._from_block(
+                        block,
+                        rows,
+                        slice(at, at + len(part)),
+                        self._steps(part, max_steps, pad_to),
+                        device,
+                    )
                     at += len(part)
                 i = j
 
+
 def _device(device) -> torch.device:
     device = torch.device(device)
-    return torch.device("cuda", torch.cuda.current_device()) if device.type == "cuda" and device.index is None else device
+    return (
+        torch.device("cuda", torch.cuda.current_device())
+        if device.type == "cuda" and device.index is None
+        else device
+    )
 
 # %% ../nbs/02_store.ipynb #df8cd3fe
 class Store:
@@ -572,368 +842,743 @@ class Store:
 
     Raises CaratError for a file that is not there, is truncated, is no store, or is of an unknown version.
     """
+
     def __init__(self, path: str | Path):  # a file made by `StoreWriter` or `carat prepare`
         self.path = Path(path)
         if self.path.is_dir():
             inside = sorted(p.name for p in self.path.glob("*.h5"))
-            raise CaratError(f"{self.path} is a folder, not a store. " + (f"Name one of the files in it: {_some(inside)}." if inside else "Make a store with `carat prepare`."))
-        if not self.path.exists(): raise CaratError(f"there is no store at {self.path}. Check the path, or make one with `carat prepare`.")
+            raise CaratError(
+                f"{self.path} is a folder, not a store. "
+                + (
+                    f"Name one of the files in it: {_some(inside)}."
+                    if inside
+                    else "Make a store with `carat prepare`."
+                )
+            )
+        if not self.path.exists():
+            raise CaratError(
+                f"there is no store at {self.path}. Check the path, or make one with `carat prepare`."
+            )
         self._stamp, self._splits = None, {}
-        with self._open() as f, _clear(f"cannot read {self.path}", "The file is damaged: write it again."):
+        with (
+            self._open() as f,
+            _clear(f"cannot read {self.path}", "The file is damaged: write it again."),
+        ):
             a = dict(f.attrs)
             if _text(a.get("format", "")) != FORMAT:
-                raise CaratError(f"{self.path} is an HDF5 file and not a carat store. Turn it into one with `carat prepare`.")
+                raise CaratError(
+                    f"{self.path} is an HDF5 file and not a carat store. Turn it into one with `carat prepare`."
+                )
             if a.get("version") != VERSION:
-                raise CaratError(f"{self.path} is a carat store of version {a.get('version')}, and this package reads version {VERSION}. Update the package, or prepare the data again.")
+                raise CaratError(
+                    f"{self.path} is a carat store of version {a.get('version')}, and this package reads version {VERSION}. Update the package, or prepare the data again."
+                )
             lacking = [k for k in ("name", "labels", "modalities", "widths") if k not in a]
-            if lacking: raise CaratError(f"{self.path}: the attribute '{lacking[0]}' is not there. The file is incomplete: write it again.")
+            if lacking:
+                raise CaratError(
+                    f"{self.path}: the attribute '{lacking[0]}' is not there. The file is incomplete: write it again."
+                )
             self.name = _text(a["name"])
             self.labels = tuple(_text(v) for v in np.atleast_1d(a["labels"]))
-            names, widths = [_text(v) for v in np.atleast_1d(a["modalities"])], np.atleast_1d(a["widths"])
-            if len(names) != len(widths) or len(set(names)) != len(names) or len(set(self.labels)) != len(self.labels):
-                raise CaratError(f"{self.path}: its attributes name the modalities {names} with widths {widths.tolist()} and the labels {list(self.labels)}. Each needs one width, and each name must be there once.")
+            names, widths = (
+                [_text(v) for v in np.atleast_1d(a["modalities"])],
+                np.atleast_1d(a["widths"]),
+            )
+            if (
+                len(names) != len(widths)
+                or len(set(names)) != len(names)
+                or len(set(self.labels)) != len(self.labels)
+            ):
+                raise CaratError(
+                    f"{self.path}: its attributes name the modalities {names} with widths {widths.tolist()} and the labels {list(self.labels)}. Each needs one width, and each name must be there once."
+                )
             self.modalities = {m: int(d) for m, d in zip(names, widths)}
-            self.attrs = {k: _text(v) if isinstance(v, bytes) else v for k, v in a.items() if k not in ("format", "version", "name", "labels", "modalities", "widths")}
+            self.attrs = {
+                k: _text(v) if isinstance(v, bytes) else v
+                for k, v in a.items()
+                if k not in ("format", "version", "name", "labels", "modalities", "widths")
+            }
             self.splits = {}
-            for k in sorted(f, key=lambda k: (("train", "valid", "test").index(k) if k in ("train", "valid", "test") else 3, k)):
-                if isinstance(f[k], h5py.Group) and isinstance(f[k].get("id"), h5py.Dataset): self.splits[k] = len(f[k]["id"])
-            if not self.splits: raise CaratError(f"{self.path} holds no split. Write it again.")
+            for k in sorted(
+                f,
+                key=lambda k: (
+                    ("train", "valid", "test").index(k) if k in ("train", "valid", "test") else 3,
+                    k,
+                ),
+            ):
+                if isinstance(f[k], h5py.Group) and isinstance(f[k].get("id"), h5py.Dataset):
+                    self.splits[k] = len(f[k]["id"])
+            if not self.splits:
+                raise CaratError(f"{self.path} holds no split. Write it again.")
 
     @contextmanager
     def _open(self):
         "The open file; the same one as before, or an error."
-        with _clear(f"cannot open the store {self.path}", "It is no HDF5 file, or it is truncated: prepare it again or copy it again."):
+        with _clear(
+            f"cannot open the store {self.path}",
+            "It is no HDF5 file, or it is truncated: prepare it again or copy it again.",
+        ):
             s = os.stat(self.path)
             f = h5py.File(self.path, "r", locking=False, rdcc_nbytes=16 << 20)
         with f:
             stamp = (s.st_ino, s.st_size, s.st_mtime_ns)
-            if self._stamp not in (None, stamp): raise CaratError(f"{self.path} has changed since it was opened. Open the store again.")
+            if self._stamp not in (None, stamp):
+                raise CaratError(
+                    f"{self.path} has changed since it was opened. Open the store again."
+                )
             self._stamp = stamp
             yield f
 
     def __repr__(self):
-        return (f"Store({self.name!r}: {', '.join(f'{k} {n}' for k, n in self.splits.items())}; "
-                f"{', '.join(f'{m} {d}' for m, d in self.modalities.items())}; labels {', '.join(self.labels)})")
+        return (
+            f"Store({self.name!r}: {', '.join(f'{k} {n}' for k, n in self.splits.items())}; "
+            f"{', '.join(f'{m} {d}' for m, d in self.modalities.items())}; labels {', '.join(self.labels)})"
+        )
 
-    def __contains__(self, split: str) -> bool: return split in self.splits
+    def __contains__(self, split: str) -> bool:
+        return split in self.splits
 
-    def __getitem__(self,
-                    split: str   # "train", "valid" or "test"
-                   ) -> Split:
+    def __getitem__(
+        self,
+        split: str,  # "train", "valid" or "test"
+    ) -> Split:
         "A split. Raises CaratError, naming the splits that are there, for another."
         if split not in self.splits:
-            raise CaratError(f"{self.path} has no split '{split}'; it has {', '.join(f'{k!r} ({n} samples)' for k, n in self.splits.items())}. "
-                             "Choose one of these, or prepare the data with it.")
-        if split not in self._splits: self._splits[split] = Split(self, split)
+            raise CaratError(
+                f"{self.path} has no split '{split}'; it has {', '.join(f'{k!r} ({n} samples)' for k, n in self.splits.items())}. "
+                "Choose one of these, or prepare the data with it."
+            )
+        if split not in self._splits:
+            self._splits[split] = Split(self, split)
         return self._splits[split]
 
 # %% ../nbs/02_store.ipynb #16c3fe2b
-def check_store(path: str | Path,           # a store
-                splits: Sequence[str] = (), # splits that must be there, e.g. ("train", "valid")
-                progress: bool = False,     # show a bar
-               ) -> dict:                   # {split: {"samples", "positives" {label: n}, "present" {modality: n}, "steps" {modality: (mean, longest)}}}
+def check_store(
+    path: str | Path,  # a store
+    splits: Sequence[str] = (),  # splits that must be there, e.g. ("train", "valid")
+    progress: bool = False,  # show a bar
+) -> dict:  # {split: {"samples", "positives" {label: n}, "present" {modality: n}, "steps" {modality: (mean, longest)}}}
     "Read a store from end to end in bounded memory and say what is in it. Raises CaratError at the first thing that is wrong."
     store, report = Store(path), {}
-    for k in splits: store[k]
+    for k in splits:
+        store[k]
     for name in store.splits:
         s = store[name]
         report[name] = dict(
-            samples=len(s), positives={c: int(v) for c, v in zip(store.labels, s.y.sum(0))},
+            samples=len(s),
+            positives={c: int(v) for c, v in zip(store.labels, s.y.sum(0))},
             present={m: int(v) for m, v in zip(store.modalities, s.present.sum(0))},
-            steps={m: (float(L[L > 0].mean()) if (L > 0).any() else 0.0, int(L.max(initial=0))) for m, L in s.lengths.items()})
+            steps={
+                m: (float(L[L > 0].mean()) if (L > 0).any() else 0.0, int(L.max(initial=0)))
+                for m, L in s.lengths.items()
+            },
+        )
         with store._open() as f:
             for m, o in s._offsets.items():
                 data, size = f[name][f"{m}/values"], max(1, _BLOCK // s._bytes[m])
-                for i in tqdm(range(0, len(data), size), desc=f"{name} {m}", disable=not progress, leave=False):
-                    with s._reading(f"modality '{m}' of "): part = data[i:i + size]
+                for i in tqdm(
+                    range(0, len(data), size), desc=f"{name} {m}", disable=not progress, leave=False
+                ):
+                    with s._reading(f"modality '{m}' of "):
+                        part = data[i : i + size]
                     if bad := _first_nonfinite(part):
                         row = int(np.searchsorted(o, i + bad[0], side="right")) - 1
-                        raise _row_error(str(store.path), m, name, s.id[row], i + bad[0] - int(o[row]), bad[1], part[bad])
-        for k in s.extras: s.extra(k)
+                        raise _row_error(
+                            str(store.path),
+                            m,
+                            name,
+                            s.id[row],
+                            i + bad[0] - int(o[row]),
+                            bad[1],
+                            part[bad],
+                        )
+        for k in s.extras:
+            s.extra(k)
     return report
 
 # %% ../nbs/02_store.ipynb #82412ac8
 def _ragged(where: str, modality: str, n: int, values, offsets) -> np.ndarray:
     "Check offsets (n + 1,) against values (rows, d), and give them back as int64."
-    if values.ndim != 2: raise CaratError(f"{where}: the values of modality '{modality}' have shape {values.shape}, expected (rows, d).")
+    if values.ndim != 2:
+        raise CaratError(
+            f"{where}: the values of modality '{modality}' have shape {values.shape}, expected (rows, d)."
+        )
     o = np.asarray(offsets[:])
     if o.shape != (n + 1,) or o.dtype.kind not in "iu":
-        raise CaratError(f"{where}: the offsets of modality '{modality}' are {o.dtype} {o.shape}; {n} samples need whole numbers, ({n + 1},): "
-                         "sample i owns values[offsets[i]:offsets[i + 1]].")
+        raise CaratError(
+            f"{where}: the offsets of modality '{modality}' are {o.dtype} {o.shape}; {n} samples need whole numbers, ({n + 1},): "
+            "sample i owns values[offsets[i]:offsets[i + 1]]."
+        )
     o = o.astype(np.int64)
     if (np.diff(o) < 0).any():
-        raise CaratError(f"{where}: the offsets of modality '{modality}' fall after row {int(np.flatnonzero(np.diff(o) < 0)[0])}. They must never fall.")
+        raise CaratError(
+            f"{where}: the offsets of modality '{modality}' fall after row {int(np.flatnonzero(np.diff(o) < 0)[0])}. They must never fall."
+        )
     if o[0] != 0 or o[-1] != len(values):
-        raise CaratError(f"{where}: the offsets of modality '{modality}' run from {o[0]} to {o[-1]}, and there are {len(values)} rows of values. They must run from 0 to that.")
+        raise CaratError(
+            f"{where}: the offsets of modality '{modality}' run from {o[0]} to {o[-1]}, and there are {len(values)} rows of values. They must run from 0 to that."
+        )
     return o
 
 # %% ../nbs/02_store.ipynb #1aff8fb6
-_ALIASES = {"training": "train", "val": "valid", "dev": "valid", "validation": "valid", "development": "valid", "testing": "test"}
+_ALIASES = {
+    "training": "train",
+    "val": "valid",
+    "dev": "valid",
+    "validation": "valid",
+    "development": "valid",
+    "testing": "test",
+}
 _PARTS = ("length", "mask", "values", "offsets")
 _ORDER = ("t", "text", "v", "vision", "visual", "a", "audio", "acoustic")
 
+
 class _Arrays(dict):
     "Named arrays of one file or of Python: values are NumPy arrays, memory maps, HDF5 data sets or lists, read when they are indexed."
+
     where, file = "", None
+
 
 def _open_arrays(source) -> list[tuple[str | None, _Arrays]]:
     "[(split or None, arrays)] of a mapping, an .npz, an HDF5 file, or a folder of these."
+
     def mapping(v, where):
-        whole = lambda k: k in ("y", "split", "id", "labels", "modalities", "text", "video") or k.rsplit("_", 1)[-1] in _PARTS
-        a = _Arrays({str(k): np.asarray(x) if isinstance(x, (list, tuple)) and whole(str(k)) else _array(x) if isinstance(x, torch.Tensor) else x for k, x in v.items()})
+        whole = lambda k: (
+            k in ("y", "split", "id", "labels", "modalities", "text", "video")
+            or k.rsplit("_", 1)[-1] in _PARTS
+        )
+        a = _Arrays(
+            {
+                str(k): np.asarray(x)
+                if isinstance(x, (list, tuple)) and whole(str(k))
+                else _array(x)
+                if isinstance(x, torch.Tensor)
+                else x
+                for k, x in v.items()
+            }
+        )
         a.where = where
         return a
+
     if isinstance(source, Mapping):
-        if source and all(isinstance(v, Mapping) for v in source.values()): return [(str(k), mapping(v, f"the arrays of split '{k}'")) for k, v in source.items()]
+        if source and all(isinstance(v, Mapping) for v in source.values()):
+            return [(str(k), mapping(v, f"the arrays of split '{k}'")) for k, v in source.items()]
         return [(None, mapping(source, "the arrays given"))]
     path = Path(source)
-    if not path.exists(): raise CaratError(f"there is no file or folder {path}. Name an .npz, an .h5, or a folder of .npy files or of one such file a split.")
+    if not path.exists():
+        raise CaratError(
+            f"there is no file or folder {path}. Name an .npz, an .h5, or a folder of .npy files or of one such file a split."
+        )
     if path.is_dir():
         npy = sorted(path.glob("*.npy"))
         if npy:
-            with _clear(f"cannot read the arrays in {path}", "Save them again with numpy.save, as plain arrays of numbers or strings."):
-                return [(None, mapping({p.stem: np.load(p, mmap_mode="r", allow_pickle=False) for p in npy}, str(path)))]
+            with _clear(
+                f"cannot read the arrays in {path}",
+                "Save them again with numpy.save, as plain arrays of numbers or strings.",
+            ):
+                return [
+                    (
+                        None,
+                        mapping(
+                            {p.stem: np.load(p, mmap_mode="r", allow_pickle=False) for p in npy},
+                            str(path),
+                        ),
+                    )
+                ]
         files = sorted(p for p in path.iterdir() if p.suffix in (".npz", ".h5", ".hdf5"))
-        if not files: raise CaratError(f"{path} holds no .npy, .npz or .h5 file. See the chapter on the store for the layout.")
+        if not files:
+            raise CaratError(
+                f"{path} holds no .npy, .npz or .h5 file. See the chapter on the store for the layout."
+            )
         return [(p.stem, a) for p in files for _, a in _open_arrays(p)]
-    with _clear(f"cannot read {path}", "It must be an .npz of plain arrays or an HDF5 file, and whole."):
+    with _clear(
+        f"cannot read {path}", "It must be an .npz of plain arrays or an HDF5 file, and whole."
+    ):
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as z:
-                try: return [(None, mapping({k: z[k] for k in z.files}, str(path)))]
+                try:
+                    return [(None, mapping({k: z[k] for k in z.files}, str(path)))]
                 except ValueError as e:
-                    if "pickle" not in str(e).lower(): raise
-                    raise CaratError(f"{path} holds an array of Python objects, which is not read because it could run code. "
-                                     "Save sequences of unequal length as NAME_values (all rows, one after the other) and NAME_offsets, or call prepare_arrays from Python with lists.") from e
+                    if "pickle" not in str(e).lower():
+                        raise
+                    raise CaratError(
+                        f"{path} holds an array of Python objects, which is not read because it could run code. "
+                        "Save sequences of unequal length as NAME_values (all rows, one after the other) and NAME_offsets, or call prepare_arrays from Python with lists."
+                    ) from e
         f = h5py.File(path, "r", locking=False)
+
         def flat(group):
             found = {}
+
             def visit(key, v):
-                if isinstance(v, h5py.Dataset): found[key.removeprefix("extra/").replace("/", "_")] = v
+                if isinstance(v, h5py.Dataset):
+                    found[key.removeprefix("extra/").replace("/", "_")] = v
+
             group.visititems(visit)
             for k in ("labels", "modalities"):
-                if k in f.attrs and k not in found: found[k] = np.array([_text(v) for v in np.atleast_1d(f.attrs[k])])
+                if k in f.attrs and k not in found:
+                    found[k] = np.array([_text(v) for v in np.atleast_1d(f.attrs[k])])
             return found
-        groups = [k for k in f if isinstance(f[k], h5py.Group) and isinstance(f[k].get("y"), h5py.Dataset)]
-        found = [(k, mapping(flat(f[k]), f"{path}, group '{k}'")) for k in groups] or [(None, mapping(flat(f), str(path)))]
-        for _, a in found: a.file = f
+
+        groups = [
+            k for k in f if isinstance(f[k], h5py.Group) and isinstance(f[k].get("y"), h5py.Dataset)
+        ]
+        found = [(k, mapping(flat(f[k]), f"{path}, group '{k}'")) for k in groups] or [
+            (None, mapping(flat(f), str(path)))
+        ]
+        for _, a in found:
+            a.file = f
         return found
+
 
 def _strings(where: str, key: str, v, n: int) -> list[str]:
     v = [_text(s) for s in v[:]]
-    if len(v) != n: raise CaratError(f"{where}: '{key}' has {len(v)} entries and 'y' has {n} rows. Give one for each sample.")
+    if len(v) != n:
+        raise CaratError(
+            f"{where}: '{key}' has {len(v)} entries and 'y' has {n} rows. Give one for each sample."
+        )
     return v
+
 
 def _reader(a: _Arrays, m: str, n: int):
     "Width of modality m and a function (i, j) -> (values, lengths) of rows i to j."
     where = a.where
     if f"{m}_values" in a:
-        if f"{m}_offsets" not in a: raise CaratError(f"{where}: '{m}_values' is there without '{m}_offsets'. Give offsets (N + 1,): sample i owns values[offsets[i]:offsets[i + 1]].")
+        if f"{m}_offsets" not in a:
+            raise CaratError(
+                f"{where}: '{m}_values' is there without '{m}_offsets'. Give offsets (N + 1,): sample i owns values[offsets[i]:offsets[i + 1]]."
+            )
         values = a[f"{m}_values"]
         o = _ragged(where, m, n, values, a[f"{m}_offsets"])
-        return values.shape[1], lambda i, j: (np.asarray(values[o[i]:o[j]]), np.diff(o[i:j + 1]))
+        return values.shape[1], lambda i, j: (
+            np.asarray(values[o[i] : o[j]]),
+            np.diff(o[i : j + 1]),
+        )
     v = a[m]
-    if len(v) != n: raise CaratError(f"{where}: '{m}' has {len(v)} samples and 'y' has {n}. Give one for each, None or a length of 0 where it is missing.")
+    if len(v) != n:
+        raise CaratError(
+            f"{where}: '{m}' has {len(v)} samples and 'y' has {n}. Give one for each, None or a length of 0 where it is missing."
+        )
     if isinstance(v, (list, tuple)) or v.dtype == object:
         rows = [None if r is None or len(r) == 0 else _array(r) for r in v]
         bad = [i for i, r in enumerate(rows) if r is not None and r.ndim != 2]
-        if bad: raise CaratError(f"{where}: '{m}' of sample {bad[0]} has shape {rows[bad[0]].shape}, expected (steps, d).")
+        if bad:
+            raise CaratError(
+                f"{where}: '{m}' of sample {bad[0]} has shape {rows[bad[0]].shape}, expected (steps, d)."
+            )
         widths = {r.shape[1]: i for i, r in enumerate(rows) if r is not None}
-        if len(widths) != 1: raise CaratError(f"{where}: '{m}' has widths {sorted(widths)}. All samples need the same, and at least one must have steps.")
+        if len(widths) != 1:
+            raise CaratError(
+                f"{where}: '{m}' has widths {sorted(widths)}. All samples need the same, and at least one must have steps."
+            )
         d = next(iter(widths))
-        return d, lambda i, j: (np.concatenate([np.zeros((0, d), np.float32)] + [r for r in rows[i:j] if r is not None]),
-                                np.array([0 if r is None else len(r) for r in rows[i:j]]))
-    if v.ndim == 2:                                                     # one step a sample
-        length = np.asarray(a[f"{m}_length"][:]) if f"{m}_length" in a else np.asarray(a[f"{m}_mask"][:]) if f"{m}_mask" in a else np.ones(n)
-        if length.shape != (n,) or not np.isin(length, (0, 1)).all(): raise CaratError(f"{where}: '{m}' has one step a sample, so its length or mask must be ({n},) of 0 and 1.")
+        return d, lambda i, j: (
+            np.concatenate(
+                [np.zeros((0, d), np.float32)] + [r for r in rows[i:j] if r is not None]
+            ),
+            np.array([0 if r is None else len(r) for r in rows[i:j]]),
+        )
+    if v.ndim == 2:  # one step a sample
+        length = (
+            np.asarray(a[f"{m}_length"][:])
+            if f"{m}_length" in a
+            else np.asarray(a[f"{m}_mask"][:])
+            if f"{m}_mask" in a
+            else np.ones(n)
+        )
+        if length.shape != (n,) or not np.isin(length, (0, 1)).all():
+            raise CaratError(
+                f"{where}: '{m}' has one step a sample, so its length or mask must be ({n},) of 0 and 1."
+            )
         keep = length > 0
         return v.shape[1], lambda i, j: (np.asarray(v[i:j])[keep[i:j]], keep[i:j].astype(np.int64))
-    if v.ndim != 3: raise CaratError(f"{where}: '{m}' has shape {v.shape}, expected (N, T, d), or (N, d) for one step a sample.")
+    if v.ndim != 3:
+        raise CaratError(
+            f"{where}: '{m}' has shape {v.shape}, expected (N, T, d), or (N, d) for one step a sample."
+        )
     T = v.shape[1]
     if f"{m}_mask" in a:
         mask = a[f"{m}_mask"]
-        if mask.shape != (n, T): raise CaratError(f"{where}: '{m}_mask' has shape {mask.shape}, expected ({n}, {T}).")
+        if mask.shape != (n, T):
+            raise CaratError(f"{where}: '{m}_mask' has shape {mask.shape}, expected ({n}, {T}).")
+
         def padded(i, j):
             k = np.asarray(mask[i:j]).astype(bool)
             return np.asarray(v[i:j])[k], k.sum(1)
     elif f"{m}_length" in a:
         length = np.asarray(a[f"{m}_length"][:])
-        bad = np.flatnonzero((length < 0) | (length > T)) if length.shape == (n,) and length.dtype.kind in "iu" else None
-        if bad is None: raise CaratError(f"{where}: '{m}_length' is {length.dtype} {length.shape}, expected whole numbers ({n},).")
-        if len(bad): raise CaratError(f"{where}: '{m}_length' of sample {bad[0]} is {length[bad[0]]}, and '{m}' has {T} steps.")
-        def padded(i, j): return np.asarray(v[i:j])[np.arange(T) < length[i:j, None]], length[i:j].astype(np.int64)
+        bad = (
+            np.flatnonzero((length < 0) | (length > T))
+            if length.shape == (n,) and length.dtype.kind in "iu"
+            else None
+        )
+        if bad is None:
+            raise CaratError(
+                f"{where}: '{m}_length' is {length.dtype} {length.shape}, expected whole numbers ({n},)."
+            )
+        if len(bad):
+            raise CaratError(
+                f"{where}: '{m}_length' of sample {bad[0]} is {length[bad[0]]}, and '{m}' has {T} steps."
+            )
+
+        def padded(i, j):
+            return np.asarray(v[i:j])[np.arange(T) < length[i:j, None]], length[i:j].astype(
+                np.int64
+            )
     else:
-        raise CaratError(f"{where}: '{m}' is padded {v.shape} and nothing says how long its samples are. Add '{m}_length' (N,) or '{m}_mask' (N, T).")
+        raise CaratError(
+            f"{where}: '{m}' is padded {v.shape} and nothing says how long its samples are. Add '{m}_length' (N,) or '{m}_mask' (N, T)."
+        )
     return v.shape[2], padded
+
 
 def _sources_agree(parts, labels, modalities) -> tuple[list, list, list]:
     "Names of labels, of modalities, and of the strings that are carried along; the same in every part."
     for split, a in parts:
-        if "y" not in a: raise CaratError(f"{a.where}: there are no labels: 'y' (N, C) is not there; found {sorted(a)}. Name the array 'y'.")
-        if np.ndim(a["y"]) != 2: raise CaratError(f"{a.where}: 'y' has shape {np.shape(a['y'])}, expected (N, C): one row a sample, one column a label.")
-        if split is None and "split" not in a: raise CaratError(f"{a.where}: 'split' (N,) is not there. Say for each sample whether it is in train, valid or test, or give one file a split.")
-        if labels is None and "labels" in a: labels = [_text(v) for v in a["labels"][:]]
-        if modalities is None and "modalities" in a: modalities = [_text(v) for v in a["modalities"][:]]
+        if "y" not in a:
+            raise CaratError(
+                f"{a.where}: there are no labels: 'y' (N, C) is not there; found {sorted(a)}. Name the array 'y'."
+            )
+        if np.ndim(a["y"]) != 2:
+            raise CaratError(
+                f"{a.where}: 'y' has shape {np.shape(a['y'])}, expected (N, C): one row a sample, one column a label."
+            )
+        if split is None and "split" not in a:
+            raise CaratError(
+                f"{a.where}: 'split' (N,) is not there. Say for each sample whether it is in train, valid or test, or give one file a split."
+            )
+        if labels is None and "labels" in a:
+            labels = [_text(v) for v in a["labels"][:]]
+        if modalities is None and "modalities" in a:
+            modalities = [_text(v) for v in a["modalities"][:]]
     where = parts[0][1].where
-    if labels is None: raise CaratError(f"{where}: the names of the labels are not there. Add 'labels' (C,), or give them as an argument.")
+    if labels is None:
+        raise CaratError(
+            f"{where}: the names of the labels are not there. Add 'labels' (C,), or give them as an argument."
+        )
     for _, a in parts:
-        if np.shape(a["y"])[1] != len(labels): raise CaratError(f"{a.where}: 'y' has {np.shape(a['y'])[1]} columns and there are {len(labels)} labels {list(labels)}. Give one name a column.")
-        if "labels" in a and [_text(v) for v in a["labels"][:]] != list(labels): raise CaratError(f"{a.where}: the labels are {[_text(v) for v in a['labels'][:]]}, and {list(labels)} elsewhere. Columns must mean the same everywhere.")
+        if np.shape(a["y"])[1] != len(labels):
+            raise CaratError(
+                f"{a.where}: 'y' has {np.shape(a['y'])[1]} columns and there are {len(labels)} labels {list(labels)}. Give one name a column."
+            )
+        if "labels" in a and [_text(v) for v in a["labels"][:]] != list(labels):
+            raise CaratError(
+                f"{a.where}: the labels are {[_text(v) for v in a['labels'][:]]}, and {list(labels)} elsewhere. Columns must mean the same everywhere."
+            )
     other = ("id", "y", "split", "labels", "modalities", "text", "video")
     base = lambda k: k.rsplit("_", 1)[0] if "_" in k and k.rsplit("_", 1)[1] in _PARTS else k
     if modalities is None:
         found = list(dict.fromkeys(base(k) for k in parts[0][1] if k not in other))
         modalities = sorted(found, key=lambda m: _ORDER.index(m) if m in _ORDER else len(_ORDER))
-    if not modalities: raise CaratError(f"{where}: no modality is there; found {sorted(parts[0][1])}. Add features under a name of your own, such as 't'.")
+    if not modalities:
+        raise CaratError(
+            f"{where}: no modality is there; found {sorted(parts[0][1])}. Add features under a name of your own, such as 't'."
+        )
     for _, a in parts:
         for m in modalities:
-            if m not in a and f"{m}_values" not in a: raise CaratError(f"{a.where}: modality '{m}' is not there; found {sorted(a)}. Name its array '{m}' or '{m}_values'.")
-    return list(labels), list(modalities), [k for k in ("text", "video") if all(k in a for _, a in parts)]
+            if m not in a and f"{m}_values" not in a:
+                raise CaratError(
+                    f"{a.where}: modality '{m}' is not there; found {sorted(a)}. Name its array '{m}' or '{m}_values'."
+                )
+    return (
+        list(labels),
+        list(modalities),
+        [k for k in ("text", "video") if all(k in a for _, a in parts)],
+    )
 
-def _copy_arrays(w: StoreWriter, split: str | None, a: _Arrays, readers, carried, nonfinite, progress):
+
+def _copy_arrays(
+    w: StoreWriter, split: str | None, a: _Arrays, readers, carried, nonfinite, progress
+):
     "Copy one part of a source into the store, block by block."
     n = len(a["y"])
     names = [split] * n if split is not None else _strings(a.where, "split", a["split"], n)
     names = np.array([_ALIASES.get(k.lower(), k) for k in names], object)
-    ids = _strings(a.where, "id", a["id"], n) if "id" in a else [f"{k}-{i}" for i, k in enumerate(names)]
+    ids = (
+        _strings(a.where, "id", a["id"], n)
+        if "id" in a
+        else [f"{k}-{i}" for i, k in enumerate(names)]
+    )
     strings = {k: _strings(a.where, k, a[k], n) for k in carried}
-    row = max(1, sum(d * (a[m].shape[1] if getattr(a.get(m), "ndim", 0) == 3 else 60) * 4 for m, (d, _) in readers.items()))
+    row = max(
+        1,
+        sum(
+            d * (a[m].shape[1] if getattr(a.get(m), "ndim", 0) == 3 else 60) * 4
+            for m, (d, _) in readers.items()
+        ),
+    )
     size = max(1, min(2048, _BLOCK // 2 // row))
-    with _clear(f"cannot read {a.where}", "Is the file whole, and are its features numbers?"), tqdm(total=n, desc=split or "samples", unit=" samples", disable=not progress) as bar:
+    with (
+        _clear(f"cannot read {a.where}", "Is the file whole, and are its features numbers?"),
+        tqdm(total=n, desc=split or "samples", unit=" samples", disable=not progress) as bar,
+    ):
         for i in range(0, n, size):
             j = min(n, i + size)
             y, x = np.asarray(a["y"][i:j]), {}
             for m, (d, read) in readers.items():
                 values, lengths = read(i, j)
                 values = np.asarray(values, np.float32)
-                x[m] = np.where(np.isfinite(values), values, 0) if nonfinite == "zero" else values, lengths
+                x[m] = (
+                    np.where(np.isfinite(values), values, 0) if nonfinite == "zero" else values,
+                    lengths,
+                )
             for k in dict.fromkeys(names[i:j]):
                 mine = np.flatnonzero(names[i:j] == k)
-                part = {m: (v[np.repeat(names[i:j] == k, lengths)], lengths[mine]) for m, (v, lengths) in x.items()}
-                w.add_many(k, [ids[i + b] for b in mine], y[mine], part, {key: [v[i + b] for b in mine] for key, v in strings.items()})
+                part = {
+                    m: (v[np.repeat(names[i:j] == k, lengths)], lengths[mine])
+                    for m, (v, lengths) in x.items()
+                }
+                w.add_many(
+                    k,
+                    [ids[i + b] for b in mine],
+                    y[mine],
+                    part,
+                    {key: [v[i + b] for b in mine] for key, v in strings.items()},
+                )
             bar.update(j - i)
 
 # %% ../nbs/02_store.ipynb #b589ba44
-def prepare_arrays(source,                                  # an .npz, an HDF5 file, a folder (of .npy files, or of one such file a split), or a dict of arrays: see the layout below
-                   out: str | Path,                         # the store to make
-                   name: str | None = None,                 # the data set's name; None takes that of the file
-                   labels: Sequence[str] | None = None,     # names of the columns of y; None takes the source's own `labels`
-                   modalities: Sequence[str] | None = None, # their names in the model's order; None takes the source's own `modalities`, or all in the order text, vision, audio, others
-                   dtype: str = "float32",                  # of stored features: float16 halves the size
-                   nonfinite: str = "error",                # what to do with NaN and infinity in features: "error" refuses, "zero" puts 0
-                   overwrite: bool = False,                 # replace `out` where it exists
-                   progress: bool = True,                   # show a bar
-                  ) -> Path:                                # `out`
+def prepare_arrays(
+    source,  # an .npz, an HDF5 file, a folder (of .npy files, or of one such file a split), or a dict of arrays: see the layout below
+    out: str | Path,  # the store to make
+    name: str | None = None,  # the data set's name; None takes that of the file
+    labels: Sequence[str]
+    | None = None,  # names of the columns of y; None takes the source's own `labels`
+    modalities: Sequence[str]
+    | None = None,  # their names in the model's order; None takes the source's own `modalities`, or all in the order text, vision, audio, others
+    dtype: str = "float32",  # of stored features: float16 halves the size
+    nonfinite: str = "error",  # what to do with NaN and infinity in features: "error" refuses, "zero" puts 0
+    overwrite: bool = False,  # replace `out` where it exists
+    progress: bool = True,  # show a bar
+) -> Path:  # `out`
     """Turn anybody's own arrays into a store. HDF5 files and folders of .npy files are read in blocks, so they may be larger than memory.
 
     Raises CaratError for arrays that do not fit each other, and for all that `StoreWriter` refuses.
     """
-    if nonfinite not in ("error", "zero"): raise CaratError(f"nonfinite is {nonfinite!r}; it must be 'error' or 'zero'.")
+    if nonfinite not in ("error", "zero"):
+        raise CaratError(f"nonfinite is {nonfinite!r}; it must be 'error' or 'zero'.")
     out, parts = Path(out), _open_arrays(source)
     try:
-        if isinstance(source, (str, Path)) and out.exists() and out.resolve() == Path(source).resolve(): raise CaratError(f"{out} is the source itself. Choose another name for the store.")
+        if (
+            isinstance(source, (str, Path))
+            and out.exists()
+            and out.resolve() == Path(source).resolve()
+        ):
+            raise CaratError(f"{out} is the source itself. Choose another name for the store.")
         order = _sources_agree(parts, labels, modalities)
         labels, names, carried = order
         readers = [{m: _reader(a, m, len(a["y"])) for m in names} for _, a in parts]
         widths = {m: d for m, (d, _) in readers[0].items()}
         for (_, a), r in zip(parts, readers):
             for m, (d, _) in r.items():
-                if d != widths[m]: raise CaratError(f"{a.where}: '{m}' has width {d}, and {widths[m]} in {parts[0][1].where}. A modality has one width.")
-        if name is None: name = "my data" if isinstance(source, Mapping) else Path(source).stem
-        with StoreWriter(out, name, labels, widths, dtype=dtype, extras={k: ("str", ()) for k in carried}, overwrite=overwrite) as w:
-            for (split, a), r in zip(parts, readers): _copy_arrays(w, split, a, r, carried, nonfinite, progress)
+                if d != widths[m]:
+                    raise CaratError(
+                        f"{a.where}: '{m}' has width {d}, and {widths[m]} in {parts[0][1].where}. A modality has one width."
+                    )
+        if name is None:
+            name = "my data" if isinstance(source, Mapping) else Path(source).stem
+        with StoreWriter(
+            out,
+            name,
+            labels,
+            widths,
+            dtype=dtype,
+            extras={k: ("str", ()) for k in carried},
+            overwrite=overwrite,
+        ) as w:
+            for (split, a), r in zip(parts, readers):
+                _copy_arrays(w, split, a, r, carried, nonfinite, progress)
     finally:
         for _, a in parts:
-            if a.file is not None: a.file.close()
+            if a.file is not None:
+                a.file.close()
     return out
 
 # %% ../nbs/02_store.ipynb #0bcaad30
 _REAL, _REAL_SPLITS = ("t", "v", "a"), ("train", "valid", "test")
 
+
 def _transcripts(path: Path, ids: Sequence[str], y: np.ndarray, labels: Sequence[str]) -> list[str]:
     "The texts of `mosei_text_emotions_*.csv`, once its rows are seen to be those of the features."
     csv.field_size_limit(1 << 24)
-    with _clear(f"cannot read {path}", "Copy it again, or leave out the texts."), open(path, encoding="utf-8", newline="") as f:
+    with (
+        _clear(f"cannot read {path}", "Copy it again, or leave out the texts."),
+        open(path, encoding="utf-8", newline="") as f,
+    ):
         reader = csv.DictReader(f)
-        lacking = [c for c in ("video_id", "clip_id", "text", *labels) if c not in (reader.fieldnames or ())]
-        if lacking: raise CaratError(f"{path}: the column '{lacking[0]}' is not there; it has {reader.fieldnames}. Use the file that belongs to the features, or leave out the texts.")
+        lacking = [
+            c
+            for c in ("video_id", "clip_id", "text", *labels)
+            if c not in (reader.fieldnames or ())
+        ]
+        if lacking:
+            raise CaratError(
+                f"{path}: the column '{lacking[0]}' is not there; it has {reader.fieldnames}. Use the file that belongs to the features, or leave out the texts."
+            )
         rows = list(reader)
-    if len(rows) != len(ids): raise CaratError(f"{path} has {len(rows)} rows and the features have {len(ids)}. Use the files of one release, or leave out the texts.")
+    if len(rows) != len(ids):
+        raise CaratError(
+            f"{path} has {len(rows)} rows and the features have {len(ids)}. Use the files of one release, or leave out the texts."
+        )
     given = np.zeros(y.shape)
     for i, (r, id) in enumerate(zip(rows, ids)):
         if (mine := f"{r['video_id']}[{r['clip_id']}]") != id:
-            raise CaratError(f"{path}, line {i + 2} is utterance '{mine}' and row {i} of the features is '{id}'. Use the files of one release, or leave out the texts.")
-        with _clear(f"{path}, line {i + 2} ('{id}')", "Intensities are numbers."): given[i] = [float(r[c]) for c in labels]
+            raise CaratError(
+                f"{path}, line {i + 2} is utterance '{mine}' and row {i} of the features is '{id}'. Use the files of one release, or leave out the texts."
+            )
+        with _clear(f"{path}, line {i + 2} ('{id}')", "Intensities are numbers."):
+            given[i] = [float(r[c]) for c in labels]
     for i, c in np.argwhere(~(np.abs(given - y) <= 1e-3))[:1]:
-        raise CaratError(f"{path}, line {i + 2} ('{ids[i]}'): '{labels[c]}' is {given[i, c]:g}, and {y[i, c]:g} in the features' file. Use the files of one release, or leave out the texts.")
+        raise CaratError(
+            f"{path}, line {i + 2} ('{ids[i]}'): '{labels[c]}' is {given[i, c]:g}, and {y[i, c]:g} in the features' file. Use the files of one release, or leave out the texts."
+        )
     return [r["text"] or "" for r in rows]
 
-def prepare_real(folder: str | Path,      # holds mosei_real_{train,valid,test}.h5, at least one, and mosei_text_emotions_{split}.csv for the words
-                 out: str | Path,         # the store to make
-                 text: bool = True,       # keep the transcripts where the folder has them
-                 overwrite: bool = False, # replace `out` where it exists
-                 progress: bool = True,   # show a bar
-                ) -> Path:                # `out`
+
+def prepare_real(
+    folder: str
+    | Path,  # holds mosei_real_{train,valid,test}.h5, at least one, and mosei_text_emotions_{split}.csv for the words
+    out: str | Path,  # the store to make
+    text: bool = True,  # keep the transcripts where the folder has them
+    overwrite: bool = False,  # replace `out` where it exists
+    progress: bool = True,  # show a bar
+) -> Path:  # `out`
     """Turn the real MOSEI utterances into a store: words (t), vision (v) and audio (a) with their real gaps, intensities as labels.
 
     Raises CaratError where a file is missing, damaged, or does not agree with another.
     """
     folder, out = Path(folder), Path(out)
-    if not folder.is_dir(): raise CaratError(f"there is no folder {folder}. Name the one that holds mosei_real_train.h5.")
-    files = {k: folder / f"mosei_real_{k}.h5" for k in _REAL_SPLITS if (folder / f"mosei_real_{k}.h5").exists()}
-    if not files: raise CaratError(f"{folder} holds no mosei_real_train.h5, mosei_real_valid.h5 or mosei_real_test.h5. Name the folder with these files.")
-    words = {k: folder / f"mosei_text_emotions_{k}.csv" for k in files if text and (folder / f"mosei_text_emotions_{k}.csv").exists()}
+    if not folder.is_dir():
+        raise CaratError(
+            f"there is no folder {folder}. Name the one that holds mosei_real_train.h5."
+        )
+    files = {
+        k: folder / f"mosei_real_{k}.h5"
+        for k in _REAL_SPLITS
+        if (folder / f"mosei_real_{k}.h5").exists()
+    }
+    if not files:
+        raise CaratError(
+            f"{folder} holds no mosei_real_train.h5, mosei_real_valid.h5 or mosei_real_test.h5. Name the folder with these files."
+        )
+    words = {
+        k: folder / f"mosei_text_emotions_{k}.csv"
+        for k in files
+        if text and (folder / f"mosei_text_emotions_{k}.csv").exists()
+    }
     labels = widths = None
     for k, path in files.items():
-        with _clear(f"cannot read {path}", "Copy the file again."), h5py.File(path, "r", locking=False) as f:
-            lacking = [key for key in ("id", "y", "video", *(f"{m}/{part}" for m in _REAL for part in ("values", "offsets"))) if not isinstance(f.get(key), h5py.Dataset)]
-            if lacking or "labels" not in f.attrs: raise CaratError(f"{path}: '{(lacking or ['attribute labels'])[0]}' is not there. Is this the right file? Copy it again.")
-            mine = [_text(v) for v in f.attrs["labels"]], {m: f[f"{m}/values"].shape[-1] for m in _REAL}
-            if labels is None: labels, widths = mine
-            elif mine != (labels, widths): raise CaratError(f"{path}: labels {mine[0]} and widths {mine[1]}, and the split before has {labels} and {widths}. Use files of one release.")
+        with (
+            _clear(f"cannot read {path}", "Copy the file again."),
+            h5py.File(path, "r", locking=False) as f,
+        ):
+            lacking = [
+                key
+                for key in (
+                    "id",
+                    "y",
+                    "video",
+                    *(f"{m}/{part}" for m in _REAL for part in ("values", "offsets")),
+                )
+                if not isinstance(f.get(key), h5py.Dataset)
+            ]
+            if lacking or "labels" not in f.attrs:
+                raise CaratError(
+                    f"{path}: '{(lacking or ['attribute labels'])[0]}' is not there. Is this the right file? Copy it again."
+                )
+            mine = (
+                [_text(v) for v in f.attrs["labels"]],
+                {m: f[f"{m}/values"].shape[-1] for m in _REAL},
+            )
+            if labels is None:
+                labels, widths = mine
+            elif mine != (labels, widths):
+                raise CaratError(
+                    f"{path}: labels {mine[0]} and widths {mine[1]}, and the split before has {labels} and {widths}. Use files of one release."
+                )
     extras = {"video": ("str", ())} | ({"text": ("str", ())} if words else {})
-    with StoreWriter(out, "MOSEI", labels, widths, dtype={"t": "float16", "v": "float32", "a": "float32"}, extras=extras, overwrite=overwrite,
-                     attrs={"source": "CMU-MOSEI, real utterances: words of a language model, OpenFace 2 and COVAREP means"}) as w:
+    with StoreWriter(
+        out,
+        "MOSEI",
+        labels,
+        widths,
+        dtype={"t": "float16", "v": "float32", "a": "float32"},
+        extras=extras,
+        overwrite=overwrite,
+        attrs={
+            "source": "CMU-MOSEI, real utterances: words of a language model, OpenFace 2 and COVAREP means"
+        },
+    ) as w:
         for k, path in files.items():
-            with _clear(f"cannot read {path}", "Copy the file again."), h5py.File(path, "r", locking=False) as f:
+            with (
+                _clear(f"cannot read {path}", "Copy the file again."),
+                h5py.File(path, "r", locking=False) as f,
+            ):
                 ids, y = [_text(v) for v in f["id"][:]], f["y"][:].astype(np.float32)
                 n = len(ids)
-                if y.shape != (n, len(labels)): raise CaratError(f"{path}: labels of shape {y.shape}, and {n} ids and {len(labels)} label names need {(n, len(labels))}.")
-                if f["video"].shape != (n,): raise CaratError(f"{path}: 'video' has {f['video'].shape[0]} rows and 'id' {n}. Copy the file again.")
-                offsets = {m: _ragged(str(path), m, n, f[f"{m}/values"], f[f"{m}/offsets"]) for m in _REAL}
-                scale = {m: f[f"{m}/scale"][:].astype(np.float32) if f"{m}/scale" in f else np.float32(1) for m in _REAL}
+                if y.shape != (n, len(labels)):
+                    raise CaratError(
+                        f"{path}: labels of shape {y.shape}, and {n} ids and {len(labels)} label names need {(n, len(labels))}."
+                    )
+                if f["video"].shape != (n,):
+                    raise CaratError(
+                        f"{path}: 'video' has {f['video'].shape[0]} rows and 'id' {n}. Copy the file again."
+                    )
+                offsets = {
+                    m: _ragged(str(path), m, n, f[f"{m}/values"], f[f"{m}/offsets"]) for m in _REAL
+                }
+                scale = {
+                    m: f[f"{m}/scale"][:].astype(np.float32) if f"{m}/scale" in f else np.float32(1)
+                    for m in _REAL
+                }
                 for m, v in scale.items():
-                    if v.shape not in ((), (widths[m],)): raise CaratError(f"{path}: '{m}/scale' has shape {v.shape}, expected ({widths[m]},). Copy the file again.")
+                    if v.shape not in ((), (widths[m],)):
+                        raise CaratError(
+                            f"{path}: '{m}/scale' has shape {v.shape}, expected ({widths[m]},). Copy the file again."
+                        )
                 extra = {"video": [_text(v) for v in f["video"][:]]}
-                if words: extra["text"] = _transcripts(words[k], ids, y, labels) if k in words else [""] * n
+                if words:
+                    extra["text"] = (
+                        _transcripts(words[k], ids, y, labels) if k in words else [""] * n
+                    )
                 with tqdm(total=n, desc=k, unit=" utterances", disable=not progress) as bar:
                     for i in range(0, n, 2048):
                         j = min(n, i + 2048)
-                        x = {m: (f[f"{m}/values"][o[i]:o[j]] * scale[m], np.diff(o[i:j + 1])) for m, o in offsets.items()}
-                        w.add_many(k, ids[i:j], y[i:j], x, {key: v[i:j] for key, v in extra.items()})
+                        x = {
+                            m: (f[f"{m}/values"][o[i] : o[j]] * scale[m], np.diff(o[i : j + 1]))
+                            for m, o in offsets.items()
+                        }
+                        w.add_many(
+                            k, ids[i:j], y[i:j], x, {key: v[i:j] for key, v in extra.items()}
+                        )
                         bar.update(j - i)
     return out
 
 # %% ../nbs/02_store.ipynb #ed82da91
 def find_store(
-    name: str,                    # the data set's name, as `StoreWriter` was given it, such as "M3ED"
-    folder: Path | None = None,   # where to look; None looks where CARAT_DATA says
-) -> Store | None:                # the first of that name, by file name; None where there is none
+    name: str,  # the data set's name, as `StoreWriter` was given it, such as "M3ED"
+    folder: Path | None = None,  # where to look; None looks where CARAT_DATA says
+) -> Store | None:  # the first of that name, by file name; None where there is none
     "The prepared store of a data set. Raises CaratError where CARAT_DATA names no folder."
     folder = data_folder() if folder is None else Path(folder)
     for path in sorted(folder.glob("*.h5")) if folder else ():
-        try: store = Store(path)
-        except CaratError: continue                                     # another kind of file
-        if store.name == name: return store
+        try:
+            store = Store(path)
+        except CaratError:
+            continue  # another kind of file
+        if store.name == name:
+            return store
     return None
 
 
 def find_mosei(
-    work: Path,                   # a folder to write to, should the raw files have to be prepared
-    folder: Path | None = None,   # where to look; None looks where CARAT_DATA says
-) -> Store | None:                # None where there is neither a store nor the raw files
+    work: Path,  # a folder to write to, should the raw files have to be prepared
+    folder: Path | None = None,  # where to look; None looks where CARAT_DATA says
+) -> Store | None:  # None where there is neither a store nor the raw files
     "Real MOSEI: a prepared store, else one made of the raw files. Raises as `find_store` and `prepare_real` do."
     folder = data_folder() if folder is None else Path(folder)
-    if folder is None: return None
+    if folder is None:
+        return None
     if (store := find_store("MOSEI", folder)) is None and list(folder.glob("mosei_real_*.h5")):
         store = Store(prepare_real(folder, Path(work) / "mosei.h5", progress=False))
     return store

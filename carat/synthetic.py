@@ -35,32 +35,53 @@ _pairs = lambda text: np.array([[int(v) for v in p.split(":")] for p in text.spl
 # videos: utterances a video : number of such videos
 COUNTS = {
     "train": {
-        "sets": _ints("2392 164 293 11 122 18 65 6 693 57 569 31 42 8 82 4 1178 233 409 28 76 25 84 11 300 35 445 56 23 1 114 18 "
-                      "5491 286 209 8 556 39 66 7 514 33 152 14 73 12 36 4 661 155 85 10 67 18 23 6 75 17 71 9 7 1 22 6"),
-        "words": _ints("68 69 126 234 432 488 520 555 551 618 702 752 727 733 728 675 645 594 616 525 519 485 446 413 335 332 276 279 260 223 "
-                       "198 159 147 139 133 136 106 95 117 73 81 79 78 75 56 64 60 40 38 43 34 28 28 37 26 23 26 27 23 231"),
-        "videos": _pairs("1:246 2:294 3:241 4:222 5:164 6:158 7:140 8:109 9:98 10:85 11:81 12:67 13:50 14:40 15:36 16:31 17:28 18:21 19:16 20:17 "
-                         "21:13 22:13 23:8 24:7 25:5 26:8 27:6 28:4 29:7 30:2 31:3 32:3 33:1 34:3 35:2 36:1 37:2 38:2 39:2 40:2 42:2 45:2 46:1 47:1 "
-                         "49:1 50:1 52:1 55:1 98:1")},
+        "sets": _ints(
+            "2392 164 293 11 122 18 65 6 693 57 569 31 42 8 82 4 1178 233 409 28 76 25 84 11 300 35 445 56 23 1 114 18 "
+            "5491 286 209 8 556 39 66 7 514 33 152 14 73 12 36 4 661 155 85 10 67 18 23 6 75 17 71 9 7 1 22 6"
+        ),
+        "words": _ints(
+            "68 69 126 234 432 488 520 555 551 618 702 752 727 733 728 675 645 594 616 525 519 485 446 413 335 332 276 279 260 223 "
+            "198 159 147 139 133 136 106 95 117 73 81 79 78 75 56 64 60 40 38 43 34 28 28 37 26 23 26 27 23 231"
+        ),
+        "videos": _pairs(
+            "1:246 2:294 3:241 4:222 5:164 6:158 7:140 8:109 9:98 10:85 11:81 12:67 13:50 14:40 15:36 16:31 17:28 18:21 19:16 20:17 "
+            "21:13 22:13 23:8 24:7 25:5 26:8 27:6 28:4 29:7 30:2 31:3 32:3 33:1 34:3 35:2 36:1 37:2 38:2 39:2 40:2 42:2 45:2 46:1 47:1 "
+            "49:1 50:1 52:1 55:1 98:1"
+        ),
+    },
     "valid": {
-        "sets": _ints("302 23 38 1 11 4 8 0 70 5 35 4 2 1 5 0 157 23 39 6 13 3 20 1 26 7 37 7 3 1 13 1 "
-                      "601 36 21 0 66 6 5 3 70 6 15 1 6 0 5 1 92 26 4 1 15 4 4 0 9 1 2 3 1 0 0 1"),
-        "words": _ints("9 11 10 22 25 45 42 60 55 44 73 89 98 82 83 88 74 83 56 75 63 51 47 55 38 49 45 39 34 26 "
-                       "30 19 22 14 16 23 13 14 15 11 14 9 12 9 6 6 2 4 2 4 4 2 4 3 3 2 5 2 3 27"),
-        "videos": _pairs("1:40 2:42 3:37 4:31 5:24 6:23 7:15 8:10 9:16 10:10 11:10 12:10 13:6 14:2 15:5 16:2 17:3 18:4 19:1 21:4 25:1 26:1 29:1 37:1 39:1")},
+        "sets": _ints(
+            "302 23 38 1 11 4 8 0 70 5 35 4 2 1 5 0 157 23 39 6 13 3 20 1 26 7 37 7 3 1 13 1 "
+            "601 36 21 0 66 6 5 3 70 6 15 1 6 0 5 1 92 26 4 1 15 4 4 0 9 1 2 3 1 0 0 1"
+        ),
+        "words": _ints(
+            "9 11 10 22 25 45 42 60 55 44 73 89 98 82 83 88 74 83 56 75 63 51 47 55 38 49 45 39 34 26 "
+            "30 19 22 14 16 23 13 14 15 11 14 9 12 9 6 6 2 4 2 4 4 2 4 3 3 2 5 2 3 27"
+        ),
+        "videos": _pairs(
+            "1:40 2:42 3:37 4:31 5:24 6:23 7:15 8:10 9:16 10:10 11:10 12:10 13:6 14:2 15:5 16:2 17:3 18:4 19:1 21:4 25:1 26:1 29:1 37:1 39:1"
+        ),
+    },
     "test": {
-        "sets": _ints("702 40 66 0 41 0 16 2 217 31 178 11 14 0 25 5 310 65 95 5 24 10 21 1 84 11 119 17 6 0 35 6 "
-                      "1606 91 61 4 143 6 19 1 161 15 45 3 8 1 18 0 170 46 15 1 21 2 4 0 21 5 18 5 3 0 8 1"),
-        "words": _ints("12 20 28 65 92 138 141 146 157 182 198 179 222 224 205 201 208 165 147 169 142 137 118 140 123 102 95 89 67 68 "
-                       "63 38 43 42 38 42 29 27 25 25 33 26 16 14 17 15 10 17 15 6 16 9 11 13 10 10 7 4 7 51"),
-        "videos": _pairs("1:90 2:91 3:84 4:62 5:48 6:38 7:34 8:28 9:28 10:31 11:17 12:20 13:14 14:14 15:10 16:11 17:6 18:11 19:5 20:9 21:4 22:4 "
-                         "23:5 24:2 26:1 27:1 28:1 31:2 33:1 38:1 41:1 47:1 52:1")},
+        "sets": _ints(
+            "702 40 66 0 41 0 16 2 217 31 178 11 14 0 25 5 310 65 95 5 24 10 21 1 84 11 119 17 6 0 35 6 "
+            "1606 91 61 4 143 6 19 1 161 15 45 3 8 1 18 0 170 46 15 1 21 2 4 0 21 5 18 5 3 0 8 1"
+        ),
+        "words": _ints(
+            "12 20 28 65 92 138 141 146 157 182 198 179 222 224 205 201 208 165 147 169 142 137 118 140 123 102 95 89 67 68 "
+            "63 38 43 42 38 42 29 27 25 25 33 26 16 14 17 15 10 17 15 6 16 9 11 13 10 10 7 4 7 51"
+        ),
+        "videos": _pairs(
+            "1:90 2:91 3:84 4:62 5:48 6:38 7:34 8:28 9:28 10:31 11:17 12:20 13:14 14:14 15:10 16:11 17:6 18:11 19:5 20:9 21:4 22:4 "
+            "23:5 24:2 26:1 27:1 28:1 31:2 33:1 38:1 41:1 47:1 52:1"
+        ),
+    },
 }
 
 # %% ../nbs/03_synthetic.ipynb #372e306f
 def label_sets(C: int = 6) -> np.ndarray:  # (2^C, C) of 0 and 1
     "All sets of C labels, in the order of the counts: row k is k in binary, the first label its leading digit."
-    return (np.arange(2 ** C)[:, None] >> np.arange(C - 1, -1, -1)) & 1
+    return (np.arange(2**C)[:, None] >> np.arange(C - 1, -1, -1)) & 1
 
 
 def _rng(*key) -> np.random.Generator:
@@ -75,42 +96,55 @@ def _thin(counts: np.ndarray, n: int, rng) -> np.ndarray:
     return rng.permutation(np.searchsorted(np.cumsum(counts), at, side="right"))
 
 # %% ../nbs/03_synthetic.ipynb #1a81d0c5
-def split_sizes(size: int | Mapping[str, int], counts: Mapping[str, Mapping] = COUNTS) -> dict[str, int]:
+def split_sizes(
+    size: int | Mapping[str, int], counts: Mapping[str, Mapping] = COUNTS
+) -> dict[str, int]:
     "Clips a split: a total in the proportions of the corpus that was counted, or the numbers themselves. Raises CaratError for less than one clip a split."
     true = {s: int(v["sets"].sum()) for s, v in counts.items()}
     if isinstance(size, Mapping):
         sizes = {s: int(size.get(s, 0)) for s in true}
-        if set(size) - set(true): raise CaratError(f"the twin has the splits {list(true)}, not {sorted(set(size) - set(true))}.")
+        if set(size) - set(true):
+            raise CaratError(
+                f"the twin has the splits {list(true)}, not {sorted(set(size) - set(true))}."
+            )
     else:
         total = sum(true.values())
         share = {s: size * n / total for s, n in true.items()}
         sizes = {s: int(v) for s, v in share.items()}
-        for s in sorted(true, key=lambda s: sizes[s] - share[s])[:int(size) - sum(sizes.values())]: sizes[s] += 1
-    if min(sizes.values()) < 1: raise CaratError(f"a twin of size {size} has a split without clips ({sizes}). Ask for at least {-(-sum(true.values()) // min(true.values()))}.")
+        for s in sorted(true, key=lambda s: sizes[s] - share[s])[: int(size) - sum(sizes.values())]:
+            sizes[s] += 1
+    if min(sizes.values()) < 1:
+        raise CaratError(
+            f"a twin of size {size} has a split without clips ({sizes}). Ask for at least {-(-sum(true.values()) // min(true.values()))}."
+        )
     return sizes
 
 # %% ../nbs/03_synthetic.ipynb #bd1c9620
 @dataclass
 class Plan:
     "Everything about the clips of a split but their features."
-    y: np.ndarray        # (N, C) int8 labels
+
+    y: np.ndarray  # (N, C) int8 labels
     lengths: np.ndarray  # (N,) words, 1 to 60
-    video: np.ndarray    # (N,) index of the video, clips of a video side by side
-    clip: np.ndarray     # (N,) index of the clip within its video
+    video: np.ndarray  # (N,) index of the video, clips of a video side by side
+    clip: np.ndarray  # (N,) index of the clip within its video
 
 
-def plan_twin(size: int | Mapping[str, int] = 22856,  # clips in all, or {split: clips}
-              seed: int = 0
-             ) -> dict[str, Plan]:
+def plan_twin(
+    size: int | Mapping[str, int] = 22856,  # clips in all, or {split: clips}
+    seed: int = 0,
+) -> dict[str, Plan]:
     "Labels, lengths and videos of a twin: MOSEI's own counts in random order at full size, evenly thinned below it. Raises CaratError for a size too small."
-    if not isinstance(seed, (int, np.integer)) or seed < 0: raise CaratError(f"seed is {seed!r}; it must be a whole number from 0 on.")
+    if not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise CaratError(f"seed is {seed!r}; it must be a whole number from 0 on.")
     plan = {}
     for k, (split, n) in enumerate(split_sizes(size).items()):
         counts = COUNTS[split]
         y = label_sets()[_thin(counts["sets"], n, _rng(seed, k, 0))].astype(np.int8)
         lengths = 1 + _thin(counts["words"], n, _rng(seed, k, 1))
         rng, sizes = _rng(seed, k, 2), []
-        while sum(sizes) < n: sizes.extend(rng.permutation(np.repeat(*counts["videos"])).tolist())
+        while sum(sizes) < n:
+            sizes.extend(rng.permutation(np.repeat(*counts["videos"])).tolist())
         ends = np.minimum(np.cumsum(sizes), n)
         sizes = np.diff(ends, prepend=0)
         video = np.repeat(np.arange(len(sizes)), sizes)
@@ -120,21 +154,35 @@ def plan_twin(size: int | Mapping[str, int] = 22856,  # clips in all, or {split:
 
 # %% ../nbs/03_synthetic.ipynb #19163afb
 # The planted relevance: P(the emotion shows in the modality | the clip has the emotion)
-RELEVANCE = np.array([  # text, vision, audio
-    [.50, .70, .25],    # happy: a smile, often also a word
-    [.85, .15, .35],    # sad: mostly said
-    [.20, .55, .75],    # anger: heard and seen, seldom said
-    [.15, .85, .25],    # surprise: mostly seen
-    [.70, .50, .10],    # disgust: said or seen
-    [.40, .35, .65]])   # fear: spread out, mostly heard
+RELEVANCE = np.array(
+    [  # text, vision, audio
+        [0.50, 0.70, 0.25],  # happy: a smile, often also a word
+        [0.85, 0.15, 0.35],  # sad: mostly said
+        [0.20, 0.55, 0.75],  # anger: heard and seen, seldom said
+        [0.15, 0.85, 0.25],  # surprise: mostly seen
+        [0.70, 0.50, 0.10],  # disgust: said or seen
+        [0.40, 0.35, 0.65],
+    ]
+)  # fear: spread out, mostly heard
 
 # %% ../nbs/03_synthetic.ipynb #4a073d91
 class _Settings:
     "A dataclass whose fields travel as JSON."
+
     def to_json(self) -> str:
         "The settings, as `from_json` reads them."
-        return json.dumps({f.name: (v.tolist() if isinstance(v := getattr(self, f.name), np.ndarray) else dict(v) if isinstance(v, Mapping) else v)
-                           for f in fields(self)})
+        return json.dumps(
+            {
+                f.name: (
+                    v.tolist()
+                    if isinstance(v := getattr(self, f.name), np.ndarray)
+                    else dict(v)
+                    if isinstance(v, Mapping)
+                    else v
+                )
+                for f in fields(self)
+            }
+        )
 
     @classmethod
     def from_json(cls, text: str):
@@ -145,104 +193,168 @@ class _Settings:
 @dataclass
 class World(_Settings):
     "How emotions show and what hides them: everything that a twin's clips have in common. Another seed is another world."
-    seed: int = 0                     # of the patterns and of the mixing, not of the clips
-    relevance: np.ndarray = field(default_factory=lambda: RELEVANCE.copy())  # (C, M) P(shows in m | has label c)
-    strength: float = 5.0             # detectability d' of one event at gain 1, its place and its speaker known
-    gains: tuple = (.6, 1.0, 1.4)     # how strongly a clip expresses itself in a modality; equally likely
-    distractors: tuple = (.35, .35)   # P(a distractor occurs in a modality of a clip): a half-look between two emotions; a pattern of none
-    half_look: float = .6             # cosine between the first distractor and the two emotions that it resembles
-    rho: Mapping[str, float] = field(default_factory=lambda: {"t": .3, "v": .7, "a": .5})  # correlation of the noise of neighbouring steps
-    speaker: float = .7               # sd of a speaker's shift along every direction, in sds of the noise
-    identity: float = 3.0             # sd of a speaker's shift along eight directions that carry nothing else
+
+    seed: int = 0  # of the patterns and of the mixing, not of the clips
+    relevance: np.ndarray = field(
+        default_factory=lambda: RELEVANCE.copy()
+    )  # (C, M) P(shows in m | has label c)
+    strength: float = (
+        5.0  # detectability d' of one event at gain 1, its place and its speaker known
+    )
+    gains: tuple = (
+        0.6,
+        1.0,
+        1.4,
+    )  # how strongly a clip expresses itself in a modality; equally likely
+    distractors: tuple = (
+        0.35,
+        0.35,
+    )  # P(a distractor occurs in a modality of a clip): a half-look between two emotions; a pattern of none
+    half_look: float = (
+        0.6  # cosine between the first distractor and the two emotions that it resembles
+    )
+    rho: Mapping[str, float] = field(
+        default_factory=lambda: {"t": 0.3, "v": 0.7, "a": 0.5}
+    )  # correlation of the noise of neighbouring steps
+    speaker: float = 0.7  # sd of a speaker's shift along every direction, in sds of the noise
+    identity: float = 3.0  # sd of a speaker's shift along eight directions that carry nothing else
     modalities: Mapping[str, int] = field(default_factory=lambda: dict(MODALITIES))
 
     def __post_init__(self):
         self.relevance = np.asarray(self.relevance, dtype=float)
         C, M = len(LABELS), len(self.modalities)
-        if self.relevance.shape != (C, M) or (self.relevance < 0).any() or (self.relevance >= 1).any():
-            raise CaratError(f"relevance has shape {self.relevance.shape}; it must be ({C}, {M}) of probabilities in [0, 1).")
+        if (
+            self.relevance.shape != (C, M)
+            or (self.relevance < 0).any()
+            or (self.relevance >= 1).any()
+        ):
+            raise CaratError(
+                f"relevance has shape {self.relevance.shape}; it must be ({C}, {M}) of probabilities in [0, 1)."
+            )
         if len(self.distractors) != 2 or min(self.distractors) < 0 or max(self.distractors) >= 1:
-            raise CaratError(f"distractors is {self.distractors}; give two probabilities in [0, 1).")
-        if set(self.rho) < set(self.modalities): raise CaratError(f"rho lacks {sorted(set(self.modalities) - set(self.rho))}.")
-        if min(self.modalities.values()) < 24: raise CaratError("every modality needs a width of at least 24: 16 for patterns, 8 for speakers.")
+            raise CaratError(
+                f"distractors is {self.distractors}; give two probabilities in [0, 1)."
+            )
+        if set(self.rho) < set(self.modalities):
+            raise CaratError(f"rho lacks {sorted(set(self.modalities) - set(self.rho))}.")
+        if min(self.modalities.values()) < 24:
+            raise CaratError(
+                "every modality needs a width of at least 24: 16 for patterns, 8 for speakers."
+            )
         self.parts = {m: _Part(self, k, m, d) for k, (m, d) in enumerate(self.modalities.items())}
 
     @property
     def widths(self) -> np.ndarray:
         "(C, M) steps that each emotion's pattern takes in each modality."
-        return np.stack([p.width[:len(LABELS)] for p in self.parts.values()], 1)
+        return np.stack([p.width[: len(LABELS)] for p in self.parts.values()], 1)
 
 # %% ../nbs/03_synthetic.ipynb #f2d74897
 class _Frame:
     "The hidden frame of one modality. Coordinates: 0 to 15 hold the patterns, 16 to 23 only speakers, the rest only noise; each has noise of variance 1."
+
     K = 16
 
     def __init__(self, rng, d: int, speaker: float, identity: float):
         # features = offset + scale * basis @ (spread * frame coordinates)
-        self.spread = np.concatenate([np.ones(24), np.linspace(.4, .1, d - 24)])
+        self.spread = np.concatenate([np.ones(24), np.linspace(0.4, 0.1, d - 24)])
         self.basis = np.linalg.qr(rng.standard_normal((d, d)))[0]
-        self.scale = np.exp(.3 * rng.standard_normal(d))
-        self.offset = .5 * rng.standard_normal(d)
-        self.mix = (self.basis * self.spread).T * self.scale             # (d, d) coordinates @ mix
-        self.unmix = (self.basis[:, :self.K] / self.spread[:self.K]) / self.scale[:, None]  # (d, K)
+        self.scale = np.exp(0.3 * rng.standard_normal(d))
+        self.offset = 0.5 * rng.standard_normal(d)
+        self.mix = (self.basis * self.spread).T * self.scale  # (d, d) coordinates @ mix
+        self.unmix = (self.basis[:, : self.K] / self.spread[: self.K]) / self.scale[
+            :, None
+        ]  # (d, K)
         self.shift_sd = np.full(d, float(speaker))
-        self.shift_sd[self.K:self.K + 8] = identity
+        self.shift_sd[self.K : self.K + 8] = identity
 
 
 class _Part(_Frame):
     "One modality of a world: its frame and the patterns in it."
+
     def __init__(self, world: World, index: int, name: str, d: int):
         super().__init__(_rng(world.seed, 1000 + index), d, world.speaker, world.identity)
         C, J = len(LABELS), len(LABELS) + 2
-        self.name, self.d, self.index, self.rho, self.tau = name, d, index, float(world.rho[name]), float(world.speaker)
+        self.name, self.d, self.index, self.rho, self.tau = (
+            name,
+            d,
+            index,
+            float(world.rho[name]),
+            float(world.speaker),
+        )
         self.rate = np.concatenate([world.relevance[:, index], world.distractors])  # (J,)
-        self.width = np.array([2, 3, 4, 3, 2, 4, 3, 3])[np.concatenate([(np.arange(C) + 2 * index) % C, [6, 7]])]  # (J,) steps
+        self.width = np.array([2, 3, 4, 3, 2, 4, 3, 3])[
+            np.concatenate([(np.arange(C) + 2 * index) % C, [6, 7]])
+        ]  # (J,) steps
         axes = np.eye(self.K)
-        self.path = start, end = axes[:J].copy(), axes[J:].copy()        # (J, K) a pattern turns from one direction to the other
-        a, b = [(0, 1), (3, 5), (2, 4)][index % 3]                       # the pair that the first distractor lies between
+        self.path = start, end = (
+            axes[:J].copy(),
+            axes[J:].copy(),
+        )  # (J, K) a pattern turns from one direction to the other
+        a, b = [(0, 1), (3, 5), (2, 4)][
+            index % 3
+        ]  # the pair that the first distractor lies between
         h = world.half_look
-        for path in (start, end): path[C] = h * (path[a] + path[b]) / math.sqrt(2) + math.sqrt(1 - h * h) * path[C]
-        self.template = np.zeros((J, 4, self.K))                         # (J, steps, K)
-        for j, w in enumerate(self.width): self.template[j, :w] = self._pattern(j, w)
+        for path in (start, end):
+            path[C] = h * (path[a] + path[b]) / math.sqrt(2) + math.sqrt(1 - h * h) * path[C]
+        self.template = np.zeros((J, 4, self.K))  # (J, steps, K)
+        for j, w in enumerate(self.width):
+            self.template[j, :w] = self._pattern(j, w)
         e = self._energy(self.template)
         self.template *= world.strength / np.sqrt(e)[:, None, None]
-        self.energy = self._energy(self.template)                        # (J,) all strength ** 2
-        self.g = (1 - self.rho) / (1 + self.rho) * self.template.sum(1)  # (J, K) R^-1 1 against the pattern
+        self.energy = self._energy(self.template)  # (J,) all strength ** 2
+        self.g = (
+            (1 - self.rho) / (1 + self.rho) * self.template.sum(1)
+        )  # (J, K) R^-1 1 against the pattern
 
     def _pattern(self, j, w):
         "Pattern j over w steps, (w, K), before its scale."
-        (start, end), s = self.path, (np.arange(w) + .5) / w
-        return np.sin(math.pi * s)[:, None] ** .5 * (np.cos(.5 * math.pi * s)[:, None] * start[j] + np.sin(.5 * math.pi * s)[:, None] * end[j])
+        (start, end), s = self.path, (np.arange(w) + 0.5) / w
+        return np.sin(math.pi * s)[:, None] ** 0.5 * (
+            np.cos(0.5 * math.pi * s)[:, None] * start[j]
+            + np.sin(0.5 * math.pi * s)[:, None] * end[j]
+        )
 
     def _energy(self, T):
         "mu' R^-1 mu of patterns that touch neither end of the clip, R_st = rho^|s - t|."
         r = self.rho
-        return ((1 + r * r) * (T ** 2).sum((1, 2)) - 2 * r * (T[:, 1:] * T[:, :-1]).sum((1, 2))) / (1 - r * r)
+        return ((1 + r * r) * (T**2).sum((1, 2)) - 2 * r * (T[:, 1:] * T[:, :-1]).sum((1, 2))) / (
+            1 - r * r
+        )
 
 # %% ../nbs/03_synthetic.ipynb #f23df255
 def _plant(part: _Part, y: np.ndarray, lengths: np.ndarray, rng) -> tuple:
     "Which events show in one modality, (N, J) bool, and the step at which each begins, (N, J), -1 where it does not show."
     N, J = len(y), len(part.width)
-    p = np.concatenate([y * part.rate[:len(LABELS)], np.broadcast_to(part.rate[len(LABELS):], (N, J - len(LABELS)))], 1)
-    cells = part.width + 1                                        # an event is followed by a free step
+    p = np.concatenate(
+        [
+            y * part.rate[: len(LABELS)],
+            np.broadcast_to(part.rate[len(LABELS) :], (N, J - len(LABELS))),
+        ],
+        1,
+    )
+    cells = part.width + 1  # an event is followed by a free step
     shows, todo = np.zeros((N, J), bool), np.arange(N)
-    while len(todo):                                              # what does not fit into the clip is drawn again
+    while len(todo):  # what does not fit into the clip is drawn again
         shows[todo] = rng.random((len(todo), J)) < p[todo]
         todo = todo[shows[todo] @ cells > lengths[todo] - 1]
         # an empty set needs no room, so this ends
-        if len(todo): shows[todo] = False
+        if len(todo):
+            shows[todo] = False
         todo = todo[lengths[todo] > cells.min()]
     n = shows.sum(1)
-    free = lengths - 1 - shows @ cells                            # free cells between the n events
-    order = np.argsort(np.where(shows, rng.random((N, J)), 2), 1)   # the events, in random order, then the others
+    free = lengths - 1 - shows @ cells  # free cells between the n events
+    order = np.argsort(
+        np.where(shows, rng.random((N, J)), 2), 1
+    )  # the events, in random order, then the others
     room = int(max(0, (free + n).max()))
     keys = np.where(np.arange(room) < (free + n)[:, None], rng.random((N, room)), 2)
-    at = np.argsort(keys, 1)[:, :J]                               # stars and bars: n of free + n places at random
-    if room < J: at = np.pad(at, ((0, 0), (0, J - room)))
+    at = np.argsort(keys, 1)[:, :J]  # stars and bars: n of free + n places at random
+    if room < J:
+        at = np.pad(at, ((0, 0), (0, J - room)))
     k = np.arange(J)
-    at = np.sort(np.where(k < n[:, None], at, 10 ** 6), 1)
+    at = np.sort(np.where(k < n[:, None], at, 10**6), 1)
     width = np.where(k < n[:, None], cells[order], 0)
-    begin = 1 + at - k + np.cumsum(width, 1) - width              # (N, J) of the k-th event in time
+    begin = 1 + at - k + np.cumsum(width, 1) - width  # (N, J) of the k-th event in time
     start = np.full((N, J), -1)
     i, kk = np.nonzero(k < n[:, None])
     start[i, order[i, kk]] = begin[i, kk]
@@ -251,50 +363,64 @@ def _plant(part: _Part, y: np.ndarray, lengths: np.ndarray, rng) -> tuple:
 # %% ../nbs/03_synthetic.ipynb #b296dfc5
 def _noise(part: _Part, lengths, video, seed_key, chunk=1024):
     "Yield (clips, their first rows, coordinates (sum L, d) float32 of noise and speakers, shift (n, K)), a few clips at a time."
-    shift = _rng(*seed_key, 10).standard_normal((int(video.max()) + 1, part.d), dtype=np.float32) * part.shift_sd.astype(np.float32)
+    shift = _rng(*seed_key, 10).standard_normal(
+        (int(video.max()) + 1, part.d), dtype=np.float32
+    ) * part.shift_sd.astype(np.float32)
     noise = _rng(*seed_key, 11)
-    rho, c = np.float32(part.rho), np.float32(math.sqrt(1 - part.rho ** 2))
+    rho, c = np.float32(part.rho), np.float32(math.sqrt(1 - part.rho**2))
     for lo in range(0, len(lengths), chunk):
-        L = lengths[lo:lo + chunk]
+        L = lengths[lo : lo + chunk]
         ends = np.cumsum(L)
         first = ends - L
-        w = noise.standard_normal((int(ends[-1]), part.d), dtype=np.float32)   # (sum L, d)
+        w = noise.standard_normal((int(ends[-1]), part.d), dtype=np.float32)  # (sum L, d)
         for t in range(1, int(L.max())):
             i = first[L > t] + t
             w[i] = rho * w[i - 1] + c * w[i]
-        w += np.repeat(shift[video[lo:lo + chunk]], L, 0)
-        yield slice(lo, lo + len(L)), first, w, shift[video[lo:lo + chunk], :part.K]
+        w += np.repeat(shift[video[lo : lo + chunk]], L, 0)
+        yield slice(lo, lo + len(L)), first, w, shift[video[lo : lo + chunk], : part.K]
 
 
 def _features(part: _Part, lengths, video, start, gain, seed_key, chunk=1024):
     "Yield (first clip, last clip, values (sum L, d) float32, shift), a few clips at a time."
-    mix, offset, template = part.mix.astype(np.float32), part.offset.astype(np.float32), part.template.astype(np.float32)
+    mix, offset, template = (
+        part.mix.astype(np.float32),
+        part.offset.astype(np.float32),
+        part.template.astype(np.float32),
+    )
     for clips, first, w, shift in _noise(part, lengths, video, seed_key, chunk):
         s, r = start[clips], gain[clips].astype(np.float32)
         for j, width in enumerate(part.width):
             i = np.flatnonzero(s[:, j] >= 0)
             for step in range(width):
-                w[first[i] + s[i, j] + step, :part.K] += r[i, None] * template[j, step]
+                w[first[i] + s[i, j] + step, : part.K] += r[i, None] * template[j, step]
         yield clips.start, clips.stop, w @ mix + offset, shift
 
 # %% ../nbs/03_synthetic.ipynb #a49e6c33
 class TwinSplit:
     "One split of a twin in memory; gives batches as a split of a store does, and knows the truth: `planted`, `start`, `events`, `gain`, `shift`, `video`."
-    def __init__(self,
-                 world: World,             # the world the clips live in
-                 name: str,                # train, valid or test
-                 plan: Plan,               # labels, lengths, videos
-                 seed: int,                # of the clips
-                 missing: float = 0.0,     # share of (clip, modality) pairs that are missing
-                 keep_values: bool = True  # make the features now and keep them; else `chunks` makes them on the way
-                ):
+
+    def __init__(
+        self,
+        world: World,  # the world the clips live in
+        name: str,  # train, valid or test
+        plan: Plan,  # labels, lengths, videos
+        seed: int,  # of the clips
+        missing: float = 0.0,  # share of (clip, modality) pairs that are missing
+        keep_values: bool = True,  # make the features now and keep them; else `chunks` makes them on the way
+    ):
         k, N, M = list(COUNTS).index(name), len(plan.y), len(world.modalities)
-        self.world, self.name, self.video, self._plan, self._key = world, name, plan.video, plan, (seed, k)
+        self.world, self.name, self.video, self._plan, self._key = (
+            world,
+            name,
+            plan.video,
+            plan,
+            (seed, k),
+        )
         self.labels, self.modalities = LABELS, dict(world.modalities)
         self.id = [f"synthetic_{name}_{v:04d}[{c}]" for v, c in zip(plan.video, plan.clip)]
-        self.y = plan.y.astype(np.float32)                                     # (N, C)
+        self.y = plan.y.astype(np.float32)  # (N, C)
         rng = _rng(seed, k, 3)
-        self.present = rng.random((N, M)) >= missing                           # (N, M)
+        self.present = rng.random((N, M)) >= missing  # (N, M)
         none = np.flatnonzero(~self.present.any(1))
         self.present[none, rng.integers(M, size=N)[none]] = True
         start, gain = [], []
@@ -302,86 +428,136 @@ class TwinSplit:
             rng = _rng(seed, k, 20 + m)
             start.append(_plant(part, plan.y, plan.lengths, rng)[1])
             gain.append(np.asarray(world.gains)[rng.integers(len(world.gains), size=N)])
-        self._start, self.gain = np.stack(start, 2), np.stack(gain, 1)         # (N, J, M) -1 where nothing, (N, M)
-        self.events = np.where(self.present[:, None], self._start, -1)         # (N, C + 2, M): emotions, then distractors
-        self.start = self.events[:, :len(LABELS)]                              # (N, C, M)
-        self.planted = self.start >= 0                                         # (N, C, M) bool
-        self.lengths = {m: np.where(self.present[:, i], plan.lengths, 0) for i, m in enumerate(world.modalities)}
+        self._start, self.gain = (
+            np.stack(start, 2),
+            np.stack(gain, 1),
+        )  # (N, J, M) -1 where nothing, (N, M)
+        self.events = np.where(
+            self.present[:, None], self._start, -1
+        )  # (N, C + 2, M): emotions, then distractors
+        self.start = self.events[:, : len(LABELS)]  # (N, C, M)
+        self.planted = self.start >= 0  # (N, C, M) bool
+        self.lengths = {
+            m: np.where(self.present[:, i], plan.lengths, 0) for i, m in enumerate(world.modalities)
+        }
         self.offsets = np.concatenate([[0], np.cumsum(plan.lengths)])
         if keep_values:
             self.values, self.shift = {}, {}
             for m in world.modalities:
                 parts = list(self.chunks(m))
                 self.values[m] = np.concatenate([v.astype(np.float16) for _, _, v, _ in parts])
-                self.shift[m] = np.concatenate([s for *_, s in parts])         # (N, K) the speaker's shift along the patterns' directions
+                self.shift[m] = np.concatenate(
+                    [s for *_, s in parts]
+                )  # (N, K) the speaker's shift along the patterns' directions
 
-    def __len__(self): return len(self.y)
+    def __len__(self):
+        return len(self.y)
 
     def chunks(self, m):
         "Yield (first clip, last clip, values (sum L, d) float32, shift) of one modality."
         i = list(self.world.modalities).index(m)
-        yield from _features(self.world.parts[m], self._plan.lengths, self._plan.video, self._start[:, :, i], self.gain[:, i], (*self._key, 30 + i))
+        yield from _features(
+            self.world.parts[m],
+            self._plan.lengths,
+            self._plan.video,
+            self._start[:, :, i],
+            self.gain[:, i],
+            (*self._key, 30 + i),
+        )
 
     def sample(self, i: int) -> dict:
         "Clip i as `carat.batch.collate` takes it: id, y, and an (L, d) float16 array a modality, None where it is missing."
         rows = slice(self.offsets[i], self.offsets[i + 1])
-        return {"id": self.id[i], "y": self.y[i], **{m: self.values[m][rows] if self.present[i, k] else None for k, m in enumerate(self.values)}}
+        return {
+            "id": self.id[i],
+            "y": self.y[i],
+            **{
+                m: self.values[m][rows] if self.present[i, k] else None
+                for k, m in enumerate(self.values)
+            },
+        }
 
     def batch(self, indices, device="cpu") -> Batch:
         "The clips of these indices, padded."
         return collate([self.sample(int(i)) for i in indices], self.modalities).to(device)
 
 # %% ../nbs/03_synthetic.ipynb #97d5cee0
-def make_twin(size: int | Mapping[str, int] = 600,  # clips in all, or {split: clips}
-              seed: int = 0,                        # of the clips
-              world: World | None = None,           # the world they live in; None is World()
-              missing: float = 0.0                  # share of (clip, modality) pairs that are missing; no clip loses all
-             ) -> dict[str, TwinSplit]:             # train, valid, test
+def make_twin(
+    size: int | Mapping[str, int] = 600,  # clips in all, or {split: clips}
+    seed: int = 0,  # of the clips
+    world: World | None = None,  # the world they live in; None is World()
+    missing: float = 0.0,  # share of (clip, modality) pairs that are missing; no clip loses all
+) -> dict[str, TwinSplit]:  # train, valid, test
     "A synthetic twin of MOSEI in memory. Raises CaratError for a size or an option out of range."
     world = _checked(world, missing)
-    return {name: TwinSplit(world, name, plan, seed, missing) for name, plan in plan_twin(size, seed).items()}
+    return {
+        name: TwinSplit(world, name, plan, seed, missing)
+        for name, plan in plan_twin(size, seed).items()
+    }
 
 
-def twin_samples(size=600, seed: int = 0, split: str = "train", world: World | None = None, missing: float = 0.0) -> list[dict]:
+def twin_samples(
+    size=600, seed: int = 0, split: str = "train", world: World | None = None, missing: float = 0.0
+) -> list[dict]:
     "The clips of one split as a list of samples for `carat.batch.collate`."
     part = make_twin(size, seed, world, missing)[split]
     return [part.sample(i) for i in range(len(part))]
 
 
 def _checked(world, missing) -> World:
-    if not 0 <= missing < 1: raise CaratError(f"missing is {missing}; it must be a share in [0, 1).")
+    if not 0 <= missing < 1:
+        raise CaratError(f"missing is {missing}; it must be a share in [0, 1).")
     return World() if world is None else world
 
 # %% ../nbs/03_synthetic.ipynb #d7b93304
-def write_twin(path,                                    # of the store to write
-               size: int | Mapping[str, int] = 22856,   # clips in all, or {split: clips}
-               seed: int = 0,                           # of the clips
-               world: World | None = None,              # the world they live in; None is World()
-               missing: float = 0.0,                    # share of (clip, modality) pairs that are missing; no clip loses all
-               overwrite: bool = False                  # replace the file where it exists
-              ) -> Path:                                # the store
+def write_twin(
+    path,  # of the store to write
+    size: int | Mapping[str, int] = 22856,  # clips in all, or {split: clips}
+    seed: int = 0,  # of the clips
+    world: World | None = None,  # the world they live in; None is World()
+    missing: float = 0.0,  # share of (clip, modality) pairs that are missing; no clip loses all
+    overwrite: bool = False,  # replace the file where it exists
+) -> Path:  # the store
     "Write a synthetic twin of MOSEI as a store, with `planted` (C, M) bool, `start` (C, M) and `video` for every clip. Raises CaratError for a size or an option out of range."
     world, path = _checked(world, missing), Path(path)
     C, M = len(LABELS), len(world.modalities)
     extras = {"planted": ("bool", (C, M)), "start": ("int16", (C, M)), "video": ("str", ())}
     attrs = {"synthetic": True, "seed": seed, "missing": missing, "world": world.to_json()}
-    with StoreWriter(path, "synthetic twin of MOSEI", LABELS, world.modalities, "float16", extras, attrs, overwrite) as store:
+    with StoreWriter(
+        path,
+        "synthetic twin of MOSEI",
+        LABELS,
+        world.modalities,
+        "float16",
+        extras,
+        attrs,
+        overwrite,
+    ) as store:
         for name, plan in plan_twin(size, seed).items():
             split = TwinSplit(world, name, plan, seed, missing, keep_values=False)
-            video = [i[:i.index("[")] for i in split.id]
+            video = [i[: i.index("[")] for i in split.id]
             for pieces in zip(*(split.chunks(m) for m in world.modalities)):
                 i, x = slice(*pieces[0][:2]), {}
                 for k, (m, piece) in enumerate(zip(world.modalities, pieces)):
                     here = split.present[i, k]
                     rows = np.repeat(here, plan.lengths[i])
-                    x[m] = (piece[2] if here.all() else piece[2][rows]), np.where(here, plan.lengths[i], 0)
-                store.add_many(name, split.id[i], split.y[i], x, {"planted": split.planted[i], "start": split.start[i], "video": video[i]})
+                    x[m] = (
+                        (piece[2] if here.all() else piece[2][rows]),
+                        np.where(here, plan.lengths[i], 0),
+                    )
+                store.add_many(
+                    name,
+                    split.id[i],
+                    split.y[i],
+                    x,
+                    {"planted": split.planted[i], "start": split.start[i], "video": video[i]},
+                )
     return path
 
 # %% ../nbs/03_synthetic.ipynb #d03abe68
 def _subsets(J: int) -> np.ndarray:
     "(2^J, J) bool, row k the binary digits of k."
-    return ((np.arange(2 ** J)[:, None] >> np.arange(J - 1, -1, -1)) & 1).astype(bool)
+    return ((np.arange(2**J)[:, None] >> np.arange(J - 1, -1, -1)) & 1).astype(bool)
 
 
 def _prior(part: _Part, L: int) -> tuple:
@@ -389,123 +565,165 @@ def _prior(part: _Part, L: int) -> tuple:
     S, Y, C = _subsets(len(part.width)), label_sets(), len(LABELS)
     n, free = S.sum(1), L - 1 - S @ (part.width + 1)
     fits = free >= 0
-    count = np.array([math.factorial(k) * math.comb(f + k, k) if f >= 0 else 1 for k, f in zip(n.tolist(), free.tolist())], dtype=float)
-    p = np.concatenate([Y * part.rate[:C], np.broadcast_to(part.rate[C:], (64, 2))], 1)   # (64, J)
-    P = np.where(S[:, None], p, 1 - p).prod(2) * fits[:, None]                            # (2^J, 64)
+    count = np.array(
+        [
+            math.factorial(k) * math.comb(f + k, k) if f >= 0 else 1
+            for k, f in zip(n.tolist(), free.tolist())
+        ],
+        dtype=float,
+    )
+    p = np.concatenate([Y * part.rate[:C], np.broadcast_to(part.rate[C:], (64, 2))], 1)  # (64, J)
+    P = np.where(S[:, None], p, 1 - p).prod(2) * fits[:, None]  # (2^J, 64)
     return P / P.sum(0), fits / count
 
 # %% ../nbs/03_synthetic.ipynb #b6a8bb44
 def _filters(part: _Part, x, L, shift=None) -> tuple:
     "The matched filters a_j(p), a list of (n, T - w_j), p the first step of event j; and kappa (n,)."
     n, T, r = *x.shape[:2], part.rho
-    w = (x.astype(np.float64) - part.offset) @ part.unmix          # (n, T, K) frame coordinates
+    w = (x.astype(np.float64) - part.offset) @ part.unmix  # (n, T, K) frame coordinates
     tau = part.tau if shift is None else 0.0
-    if shift is not None: w = w - shift[:, None]
+    if shift is not None:
+        w = w - shift[:, None]
     w[np.arange(T)[None] >= L[:, None]] = 0
-    h = ((1 - r) * w.sum(1) + r * (w[:, 0] + w[np.arange(n), L - 1])) / (1 + r)       # (n, K) 1' R^-1 w
-    q = np.where(L > 1, (2 + (L - 2) * (1 - r)) / (1 + r), 1.0)    # (n,) 1' R^-1 1
-    kappa = tau ** 2 / (1 + tau ** 2 * q)                          # (n,)
-    v = (1 + r * r) * w                                            # R^-1 is tridiagonal
+    h = ((1 - r) * w.sum(1) + r * (w[:, 0] + w[np.arange(n), L - 1])) / (1 + r)  # (n, K) 1' R^-1 w
+    q = np.where(L > 1, (2 + (L - 2) * (1 - r)) / (1 + r), 1.0)  # (n,) 1' R^-1 1
+    kappa = tau**2 / (1 + tau**2 * q)  # (n,)
+    v = (1 + r * r) * w  # R^-1 is tridiagonal
     v[:, 1:] -= r * w[:, :-1]
     v[:, :-1] -= r * w[:, 1:]
-    v = v / (1 - r * r) - ((1 - r) / (1 + r) * kappa)[:, None, None] * h[:, None]     # (n, T, K) Sigma^-1 w, away from the clip's ends
-    score = [sum(v[:, s:max(0, T - w_j) + s] @ part.template[j, s] for s in range(w_j)) for j, w_j in enumerate(part.width)]
+    v = (
+        v / (1 - r * r) - ((1 - r) / (1 + r) * kappa)[:, None, None] * h[:, None]
+    )  # (n, T, K) Sigma^-1 w, away from the clip's ends
+    score = [
+        sum(v[:, s : max(0, T - w_j) + s] @ part.template[j, s] for s in range(w_j))
+        for j, w_j in enumerate(part.width)
+    ]
     return score, kappa
 
 # %% ../nbs/03_synthetic.ipynb #344f0a0b
 def _arrangements(part: _Part, odds: list, L) -> np.ndarray:
     "Sum over all places of the events of each set S of the product of their odds, (2^J, n); odds: J arrays (places, n)."
     J, n = len(part.width), len(L)
-    A = [np.zeros((2,) * J + (n,))]                                # A[t][S]: the sum within cells 1 to t; one axis an event, 0 out, 1 in
+    A = [
+        np.zeros((2,) * J + (n,))
+    ]  # A[t][S]: the sum within cells 1 to t; one axis an event, 0 out, 1 in
     A[0][(0,) * J] = 1
     total = np.where(L == 1, A[0], 0)
     for t in range(1, int(L.max())):
-        new = A[-1].copy()                                         # cell t is free, or the last cell of an event j, which takes w_j + 1
+        new = A[-1].copy()  # cell t is free, or the last cell of an event j, which takes w_j + 1
         for j, w_j in enumerate(part.width):
-            if t - w_j < 1: continue
+            if t - w_j < 1:
+                continue
             out, in_ = (slice(None),) * j + (0,), (slice(None),) * j + (1,)
             new[in_] += A[-(w_j + 1)][out] * odds[j][t - w_j]
         A = A[-4:] + [new]
         done = L == t + 1
-        if done.any(): total[..., done] = new[..., done]
-    return total.reshape(2 ** J, n)
+        if done.any():
+            total[..., done] = new[..., done]
+    return total.reshape(2**J, n)
 
 # %% ../nbs/03_synthetic.ipynb #1210124b
 def _evidence(world: World, part: _Part, x, L, shift=None) -> np.ndarray:
     "P(x | y) up to a factor a clip, (1 + C, 64, n): row 0 the whole; row 1 + c the part of it where emotion c shows."
     score, kappa = _filters(part, x, L, shift)
     S = _subsets(len(part.width))
-    square = ((S @ part.g) ** 2).sum(1)                            # (2^J,) |sum of g_j|^2
+    square = ((S @ part.g) ** 2).sum(1)  # (2^J,) |sum of g_j|^2
     like = np.zeros((len(S), len(L)))
     for gain in world.gains:
-        odds = [np.exp(gain * a - .5 * gain ** 2 * part.energy[j]).T for j, a in enumerate(score)]
-        like += _arrangements(part, odds, L) * np.exp(.5 * gain ** 2 * kappa * square[:, None])
+        odds = [np.exp(gain * a - 0.5 * gain**2 * part.energy[j]).T for j, a in enumerate(score)]
+        like += _arrangements(part, odds, L) * np.exp(0.5 * gain**2 * kappa * square[:, None])
     F = np.empty((1 + len(LABELS), 64, len(L)))
     for length in np.unique(L):
         i = np.flatnonzero(L == length)
         P, inverse = _prior(part, int(length))
         here = like[:, i] * inverse[:, None]
         F[0][:, i] = P.T @ here
-        for c in range(len(LABELS)): F[1 + c][:, i] = P[S[:, c]].T @ here[S[:, c]]
+        for c in range(len(LABELS)):
+            F[1 + c][:, i] = P[S[:, c]].T @ here[S[:, c]]
     return F / F[0].max(0)
 
 # %% ../nbs/03_synthetic.ipynb #3c452af8
 def _world_of(split) -> World:
     "The world that a split says it comes from."
-    if hasattr(split, "world"): return split.world
+    if hasattr(split, "world"):
+        return split.world
     text = getattr(getattr(split, "store", None), "attrs", {}).get("world")
-    if text is None: raise CaratError("this split does not come from a synthetic twin, so nobody knows the truth about it: there is no oracle.")
+    if text is None:
+        raise CaratError(
+            "this split does not come from a synthetic twin, so nobody knows the truth about it: there is no oracle."
+        )
     return World.from_json(text if isinstance(text, str) else text.decode())
 
 # %% ../nbs/03_synthetic.ipynb #66cfc946
 @dataclass
 class Oracle:
     "What can be known of a split's clips by someone who knows the world."
+
     scores: np.ndarray  # (N, C) P(y_c = 1 | the clip)
-    shows: np.ndarray   # (N, C, M) P(c shows in m | the clip); NaN for a modality that the oracle was not shown
+    shows: (
+        np.ndarray
+    )  # (N, C, M) P(c shows in m | the clip); NaN for a modality that the oracle was not shown
 
 
-def oracle(split,                                   # of a twin: has len() and .batch(indices)
-           world: World | None = None,              # the world that made it; None asks the split
-           modalities: Sequence[str] | None = None, # the ones the oracle may look at; None is all
-           prior: str = "train",                    # the split whose label sets are the prior
-           know_speaker: bool = False,              # tell it each clip's speaker's shift (only for a twin in memory)
-           chunk: int = 64
-          ) -> Oracle:
+def oracle(
+    split,  # of a twin: has len() and .batch(indices)
+    world: World | None = None,  # the world that made it; None asks the split
+    modalities: Sequence[str] | None = None,  # the ones the oracle may look at; None is all
+    prior: str = "train",  # the split whose label sets are the prior
+    know_speaker: bool = False,  # tell it each clip's speaker's shift (only for a twin in memory)
+    chunk: int = 64,
+) -> Oracle:
     "The exact posterior of labels and shows given one clip: no predictor that sees a clip at a time does better. Raises CaratError for an unknown modality or prior."
     world = _world_of(split) if world is None else world
     names = list(world.parts)
-    modalities = names if modalities is None else [modalities] if isinstance(modalities, str) else list(modalities)
-    if set(modalities) - set(names): raise CaratError(f"the twin has the modalities {names}, not {sorted(set(modalities) - set(names))}.")
-    if prior not in COUNTS: raise CaratError(f"prior is {prior!r}; the splits are {list(COUNTS)}.")
-    if know_speaker and not hasattr(split, "shift"): raise CaratError("the speakers' shifts are known only of a twin made by make_twin.")
+    modalities = (
+        names
+        if modalities is None
+        else [modalities]
+        if isinstance(modalities, str)
+        else list(modalities)
+    )
+    if set(modalities) - set(names):
+        raise CaratError(
+            f"the twin has the modalities {names}, not {sorted(set(modalities) - set(names))}."
+        )
+    if prior not in COUNTS:
+        raise CaratError(f"prior is {prior!r}; the splits are {list(COUNTS)}.")
+    if know_speaker and not hasattr(split, "shift"):
+        raise CaratError("the speakers' shifts are known only of a twin made by make_twin.")
     Y, N, C, M = label_sets(), len(split), len(LABELS), len(names)
     weight = COUNTS[prior]["sets"] / COUNTS[prior]["sets"].sum()
     scores, shows = np.zeros((N, C)), np.full((N, C, M), np.nan)
     length = np.max([np.asarray(v) for v in split.lengths.values()], 0)
     order = np.argsort(length, kind="stable")
     for lo in range(0, N, chunk):
-        i = order[lo:lo + chunk]
+        i = order[lo : lo + chunk]
         b = split.batch(i)
         F = {}
         for m in modalities:
             L = b.mask[m].sum(1).numpy()
             F[m] = np.zeros((1 + C, 64, len(i)))
-            F[m][0] = 1                                                       # nothing seen, nothing learnt
+            F[m][0] = 1  # nothing seen, nothing learnt
             k = np.flatnonzero(L > 0)
             if len(k):
                 shift = split.shift[m][i][k] if know_speaker else None
-                F[m][..., k] = _evidence(world, world.parts[m], b.x[m].float().numpy()[k], L[k], shift)
-        joint = weight[:, None] * np.prod([F[m][0] for m in modalities], 0)     # (64, n)
+                F[m][..., k] = _evidence(
+                    world, world.parts[m], b.x[m].float().numpy()[k], L[k], shift
+                )
+        joint = weight[:, None] * np.prod([F[m][0] for m in modalities], 0)  # (64, n)
         norm = joint.sum(0)
         scores[i] = (Y.T @ joint / norm).T
         for m in modalities:
-            others = weight[:, None] * np.prod([F[o][0] for o in modalities if o != m] + [np.ones_like(joint)], 0)
+            others = weight[:, None] * np.prod(
+                [F[o][0] for o in modalities if o != m] + [np.ones_like(joint)], 0
+            )
             shows[i, :, names.index(m)] = ((F[m][1:] * others).sum(1) / norm).T
     return Oracle(np.clip(scores, 0, 1), shows)
 
 
-def oracle_scores(split, world=None, modalities=None, **options) -> np.ndarray:  # (N, C) probabilities
+def oracle_scores(
+    split, world=None, modalities=None, **options
+) -> np.ndarray:  # (N, C) probabilities
     "P(y_c = 1 | the clip) for every clip and label: `oracle(...).scores`."
     return oracle(split, world, modalities, **options).scores
 
@@ -517,47 +735,71 @@ PHRASES = {
     "anger": "how dare they; it is outrageous; i am furious; they lied again; this makes me mad; nobody apologised",
     "surprise": "i could not believe it; out of nowhere; to my surprise; nobody saw it coming; all of a sudden; what on earth",
     "disgust": "it was disgusting; the smell was vile; it turned my stomach; that is revolting; it made me sick; there was mould everywhere",
-    "fear": "i was scared; my hands were shaking; we feared the worst; i am terrified; what if it happens again; i did not dare to move"}
-_PLAIN = ("we talked about the plan; he came to the office on monday; the meeting took an hour; they moved to another town; she called me in the morning; my brother was there too; "
-         "we had dinner at home; the train left at nine; i read the report; they showed us the house; the neighbours were in the garden; we walked along the river; "
-         "the doctor gave us the papers; she works at the bank; the phone rang twice; it rained until noon; he wrote a letter to the editor; i opened the box")
+    "fear": "i was scared; my hands were shaking; we feared the worst; i am terrified; what if it happens again; i did not dare to move",
+}
+_PLAIN = (
+    "we talked about the plan; he came to the office on monday; the meeting took an hour; they moved to another town; she called me in the morning; my brother was there too; "
+    "we had dinner at home; the train left at nine; i read the report; they showed us the house; the neighbours were in the garden; we walked along the river; "
+    "the doctor gave us the papers; she works at the bank; the phone rang twice; it rained until noon; he wrote a letter to the editor; i opened the box"
+)
 _JOINTS = "and; but; so; then; because; well; you know; and then; at that point"
 
 
 def _spoken(y, rng) -> tuple:
     "The words of one clip and, for every emotion, the steps at which it is said: (words, begin (C,), end (C,)), -1 where it is not."
-    pick = lambda text, n=1: [str(s).split() for s in rng.choice(text.split("; "), n, replace=False)]
-    clauses = [(None, w) for w in pick(_PLAIN, int(rng.integers(2, 4)))] + [(c, pick(PHRASES[LABELS[c]])[0]) for c in np.flatnonzero(y)]
+    pick = lambda text, n=1: [
+        str(s).split() for s in rng.choice(text.split("; "), n, replace=False)
+    ]
+    clauses = [(None, w) for w in pick(_PLAIN, int(rng.integers(2, 4)))] + [
+        (c, pick(PHRASES[LABELS[c]])[0]) for c in np.flatnonzero(y)
+    ]
     words, begin, end = [], np.full(len(LABELS), -1), np.full(len(LABELS), -1)
     for k, i in enumerate(rng.permutation(len(clauses))):
         c, clause = clauses[i]
-        if k and rng.random() < .8: words += pick(_JOINTS)[0]
-        if c is not None: begin[c], end[c] = len(words), len(words) + len(clause)
+        if k and rng.random() < 0.8:
+            words += pick(_JOINTS)[0]
+        if c is not None:
+            begin[c], end[c] = len(words), len(words) + len(clause)
         words += clause
     return words, begin, end
 
 
-def write_sentences(path,                                    # of the store to write
-                    size: Mapping[str, int] = {"train": 3000, "valid": 300, "test": 300}, # clips a split
-                    seed: int = 0,                           # of the clips; the words' vectors and the patterns are always the same
-                    strength: float = 4.0,                   # of an emotion in face and voice, in standard deviations of the noise
-                    overwrite: bool = False                  # replace the file where it exists
-                   ) -> Path:                                # the store
+def write_sentences(
+    path,  # of the store to write
+    size: Mapping[str, int] = {"train": 3000, "valid": 300, "test": 300},  # clips a split
+    seed: int = 0,  # of the clips; the words' vectors and the patterns are always the same
+    strength: float = 4.0,  # of an emotion in face and voice, in standard deviations of the noise
+    overwrite: bool = False,  # replace the file where it exists
+) -> Path:  # the store
     "Write synthetic clips that have words: a store with `text`, and with `begin` and `end` (C, M), the steps at which each emotion shows, -1 where it does not. Raises CaratError where the file exists."
     path, widths, C = Path(path), {"t": 24, "v": 12, "a": 12}, len(LABELS)
     vectors = {}
-    def vector(word):                                        # a word's vector says nothing about its meaning
-        if word not in vectors: vectors[word] = _rng(zlib.crc32(word.encode())).standard_normal(widths["t"])
+
+    def vector(word):  # a word's vector says nothing about its meaning
+        if word not in vectors:
+            vectors[word] = _rng(zlib.crc32(word.encode())).standard_normal(widths["t"])
         return vectors[word]
-    pattern = {m: np.linalg.qr(_rng(7, k).standard_normal((widths[m], C)))[0].T for k, m in enumerate("va")} # (C, d) at right angles, of length 1
+
+    pattern = {
+        m: np.linalg.qr(_rng(7, k).standard_normal((widths[m], C)))[0].T for k, m in enumerate("va")
+    }  # (C, d) at right angles, of length 1
     extras = {"text": ("str", ()), "begin": ("int16", (C, 3)), "end": ("int16", (C, 3))}
-    with StoreWriter(path, "synthetic sentences", LABELS, widths, "float16", extras, {"synthetic": True, "seed": seed}, overwrite) as store:
+    with StoreWriter(
+        path,
+        "synthetic sentences",
+        LABELS,
+        widths,
+        "float16",
+        extras,
+        {"synthetic": True, "seed": seed},
+        overwrite,
+    ) as store:
         for k, (split, n) in enumerate(split_sizes(size).items()):
             rng = _rng(seed, 50 + k)
-            for i, y in enumerate(rng.random((n, C)) < .25):
+            for i, y in enumerate(rng.random((n, C)) < 0.25):
                 shows = (rng.random((C, 3)) < RELEVANCE) & y[:, None]
                 lost = np.flatnonzero(y & ~shows.any(1))
-                shows[lost, RELEVANCE[lost].argmax(1)] = True                     # every emotion shows somewhere
+                shows[lost, RELEVANCE[lost].argmax(1)] = True  # every emotion shows somewhere
                 begin, end = np.full((C, 3), -1), np.full((C, 3), -1)
                 words, begin[:, 0], end[:, 0] = _spoken(shows[:, 0], rng)
                 x = {"t": np.stack([vector(w) for w in words])}
@@ -566,6 +808,12 @@ def write_sentences(path,                                    # of the store to w
                     for c in np.flatnonzero(shows[:, j]):
                         begin[c, j] = rng.integers(len(words) - 4)
                         end[c, j] = begin[c, j] + rng.integers(3, 6)
-                        x[m][begin[c, j]:end[c, j]] += strength * pattern[m][c]
-                store.add(split, f"sentence_{split}_{i:04d}[0]", y.astype(np.float32), x, {"text": " ".join(words), "begin": begin, "end": end})
+                        x[m][begin[c, j] : end[c, j]] += strength * pattern[m][c]
+                store.add(
+                    split,
+                    f"sentence_{split}_{i:04d}[0]",
+                    y.astype(np.float32),
+                    x,
+                    {"text": " ".join(words), "begin": begin, "end": end},
+                )
     return path

@@ -39,48 +39,95 @@ from .metrics import choose, choose_threshold, multilabel_metrics, trivial_predi
 @dataclass
 class TrainConfig:
     "How a model is trained; the defaults are the paper's protocol. Raises `CaratError` on a value that cannot be."
-    epochs: int = 20                                       # passes over the training split
-    batch_size: int = 64                                   # samples a step
-    lr: float = 5e-5                                       # the largest learning rate, reached at the end of the warm-up
-    warmup: float = 0.1                                    # share of all steps over which the rate rises linearly; it then falls linearly to zero
-    optimizer: Literal["adam", "bertadam"] = "adam"        # "adam" is Kingma and Ba's; "bertadam" is the published code's
-    weight_decay: float = 0.01                             # decoupled weight decay of "bertadam"; "adam" has none
-    decay_also: tuple[str, ...] = ()                       # patterns of normalisation weights that "bertadam" decays none the less
-    clip: float = 1.0                                      # largest norm of the whole gradient; 0 leaves it alone
-    threshold: Literal["valid"] | float = "valid"          # "valid": chosen on the validation split; a number: that number
-    seed: int = 1                                          # of the order of samples, of dropout and of the model's draws
-    precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16: matrix products in bfloat16 by autocast
-    max_steps: int | None = None                           # time steps that are read of a sequence; None for as many as the model takes
-    device: str | None = None                              # cpu, cuda, cuda:1, mps; None takes the best there is
-    compile: bool = False                                  # compile the step with torch.compile, for GPUs; batches then have one shape
-    drop_last: bool = False                                # leave out the last, smaller batch of a training epoch
-    eval_batch_size: int = 256                             # samples a batch in evaluation; it changes the speed only
+
+    epochs: int = 20  # passes over the training split
+    batch_size: int = 64  # samples a step
+    lr: float = 5e-5  # the largest learning rate, reached at the end of the warm-up
+    warmup: float = (
+        0.1  # share of all steps over which the rate rises linearly; it then falls linearly to zero
+    )
+    optimizer: Literal["adam", "bertadam"] = (
+        "adam"  # "adam" is Kingma and Ba's; "bertadam" is the published code's
+    )
+    weight_decay: float = 0.01  # decoupled weight decay of "bertadam"; "adam" has none
+    decay_also: tuple[
+        str, ...
+    ] = ()  # patterns of normalisation weights that "bertadam" decays none the less
+    clip: float = 1.0  # largest norm of the whole gradient; 0 leaves it alone
+    threshold: Literal["valid"] | float = (
+        "valid"  # "valid": chosen on the validation split; a number: that number
+    )
+    seed: int = 1  # of the order of samples, of dropout and of the model's draws
+    precision: Literal["float32", "bfloat16"] = (
+        "float32"  # bfloat16: matrix products in bfloat16 by autocast
+    )
+    max_steps: int | None = (
+        None  # time steps that are read of a sequence; None for as many as the model takes
+    )
+    device: str | None = None  # cpu, cuda, cuda:1, mps; None takes the best there is
+    compile: bool = (
+        False  # compile the step with torch.compile, for GPUs; batches then have one shape
+    )
+    drop_last: bool = False  # leave out the last, smaller batch of a training epoch
+    eval_batch_size: int = 256  # samples a batch in evaluation; it changes the speed only
 
     def __post_init__(self):
         if isinstance(self.threshold, str) and self.threshold != "valid":
-            try: self.threshold = float(self.threshold)
-            except ValueError: raise CaratError(f'threshold is {self.threshold!r}: give "valid" or a number between 0 and 1') from None
+            try:
+                self.threshold = float(self.threshold)
+            except ValueError:
+                raise CaratError(
+                    f'threshold is {self.threshold!r}: give "valid" or a number between 0 and 1'
+                ) from None
         for name, low in dict(epochs=1, batch_size=1, eval_batch_size=1, max_steps=1).items():
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < low): raise CaratError(f"{name} is {value!r}: give a whole number of at least {low}")
-        for name, low, high in (("lr", 0, math.inf), ("warmup", 0, 1), ("weight_decay", 0, math.inf), ("clip", 0, math.inf)):
-            if not low <= getattr(self, name) <= high: raise CaratError(f"{name} is {getattr(self, name)!r}: give a number from {low} to {high}")
-        if self.threshold != "valid" and not 0 <= self.threshold <= 1: raise CaratError(f"threshold is {self.threshold!r}: give \"valid\" or a number from 0 to 1")
-        for name, known in (("optimizer", ("adam", "bertadam")), ("precision", ("float32", "bfloat16"))):
-            if getattr(self, name) not in known: raise CaratError(f"{name} is {getattr(self, name)!r}: choose one of {', '.join(known)}")
+            if value is not None and (not isinstance(value, int) or value < low):
+                raise CaratError(f"{name} is {value!r}: give a whole number of at least {low}")
+        for name, low, high in (
+            ("lr", 0, math.inf),
+            ("warmup", 0, 1),
+            ("weight_decay", 0, math.inf),
+            ("clip", 0, math.inf),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise CaratError(
+                    f"{name} is {getattr(self, name)!r}: give a number from {low} to {high}"
+                )
+        if self.threshold != "valid" and not 0 <= self.threshold <= 1:
+            raise CaratError(
+                f'threshold is {self.threshold!r}: give "valid" or a number from 0 to 1'
+            )
+        for name, known in (
+            ("optimizer", ("adam", "bertadam")),
+            ("precision", ("float32", "bfloat16")),
+        ):
+            if getattr(self, name) not in known:
+                raise CaratError(
+                    f"{name} is {getattr(self, name)!r}: choose one of {', '.join(known)}"
+                )
         self.decay_also = tuple(self.decay_also)
 
     @classmethod
     def reference(cls, **changes) -> "TrainConfig":
         "The published code's protocol: its optimiser, its fixed threshold, the last batch left out."
-        return cls(**{**dict(optimizer="bertadam", threshold=0.25, drop_last=True, decay_also=("*encoders.*.norm.weight",)), **changes})
+        return cls(
+            **{
+                **dict(
+                    optimizer="bertadam",
+                    threshold=0.25,
+                    drop_last=True,
+                    decay_also=("*encoders.*.norm.weight",),
+                ),
+                **changes,
+            }
+        )
 
     @classmethod
     def recommended(cls, **changes) -> "TrainConfig":
         "What this book trains with: the paper's protocol with a slightly larger learning rate (chosen on valid of real MOSEI)."
         return cls(**{**dict(lr=6e-5), **changes})
 
-    def to_dict(self) -> dict: # plain values, fit for JSON
+    def to_dict(self) -> dict:  # plain values, fit for JSON
         "The configuration as a dictionary."
         return {**asdict(self), "decay_also": list(self.decay_also)}
 
@@ -88,136 +135,196 @@ class TrainConfig:
     def from_dict(cls, d: dict) -> "TrainConfig":
         "The configuration that `to_dict` wrote."
         unknown = sorted(set(d) - {f.name for f in fields(cls)})
-        if unknown: raise CaratError(f"the training configuration has fields that this version does not know: {', '.join(unknown)}")
+        if unknown:
+            raise CaratError(
+                f"the training configuration has fields that this version does not know: {', '.join(unknown)}"
+            )
         return cls(**d)
 
 # %% ../nbs/21_training.ipynb #6a58e3cb
 def lr_scale(
-    position: float, # share of all steps that is done, 0 to 1
-    warmup: float,   # share of the warm-up
-) -> float:          # factor of the largest rate
+    position: float,  # share of all steps that is done, 0 to 1
+    warmup: float,  # share of the warm-up
+) -> float:  # factor of the largest rate
     "Linear warm-up from 0 to 1, then linear decay to 0."
-    return position / warmup if position < warmup else max(0.0, (1 - position) / (1 - warmup)) if warmup < 1 else 1.0
+    return (
+        position / warmup
+        if position < warmup
+        else max(0.0, (1 - position) / (1 - warmup))
+        if warmup < 1
+        else 1.0
+    )
 
 # %% ../nbs/21_training.ipynb #ad62b66d
-def make_optimizer(
-    model: torch.nn.Module,
-    config: TrainConfig,
-) -> torch.optim.AdamW:
+def make_optimizer(model: torch.nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     "AdamW with two groups of parameters: decayed and not (biases and normalisation weights are not; `decay_also` brings some back)."
-    norms = {f"{n}.{p}".lstrip(".") for n, m in model.named_modules() if isinstance(m, (torch.nn.LayerNorm, torch.nn.RMSNorm))
-             for p, _ in m.named_parameters(recurse=False)}
+    norms = {
+        f"{n}.{p}".lstrip(".")
+        for n, m in model.named_modules()
+        if isinstance(m, (torch.nn.LayerNorm, torch.nn.RMSNorm))
+        for p, _ in m.named_parameters(recurse=False)
+    }
     groups = {True: [], False: []}
     for name, p in model.named_parameters():
-        if not p.requires_grad: continue
-        decayed = name.rsplit(".", 1)[-1] != "bias" and (name not in norms or any(fnmatch(name, pattern) for pattern in config.decay_also))
+        if not p.requires_grad:
+            continue
+        decayed = name.rsplit(".", 1)[-1] != "bias" and (
+            name not in norms or any(fnmatch(name, pattern) for pattern in config.decay_also)
+        )
         groups[decayed].append(p)
-    if not any(groups.values()): raise CaratError("the model has no parameter to train")
+    if not any(groups.values()):
+        raise CaratError("the model has no parameter to train")
     groups = [dict(params=params, decayed=decayed) for decayed, params in groups.items() if params]
     fused = all(p.device.type in ("cpu", "cuda") for g in groups for p in g["params"])
-    return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.999), weight_decay=0.0, fused=fused)
+    return torch.optim.AdamW(
+        groups, lr=config.lr, betas=(0.9, 0.999), weight_decay=0.0, fused=fused
+    )
 
 # %% ../nbs/21_training.ipynb #30512503
 def set_rates(
-    optimizer: torch.optim.AdamW, # from `make_optimizer`
+    optimizer: torch.optim.AdamW,  # from `make_optimizer`
     config: TrainConfig,
-    step: int,                    # steps done before this one
-    total: int,                   # steps of the whole run
-) -> float:                       # the learning rate of this step
-    "Write the rates of the coming step into the optimiser; what differs between \"adam\" and \"bertadam\" is here."
+    step: int,  # steps done before this one
+    total: int,  # steps of the whole run
+) -> float:  # the learning rate of this step
+    'Write the rates of the coming step into the optimiser; what differs between "adam" and "bertadam" is here.'
     if config.optimizer == "adam":
         lr = config.lr * lr_scale((step + 1) / (total + 1), config.warmup)
-        for group in optimizer.param_groups: group.update(lr=lr, eps=1e-8, weight_decay=0.0)
+        for group in optimizer.param_groups:
+            group.update(lr=lr, eps=1e-8, weight_decay=0.0)
     else:
         lr, t = config.lr * lr_scale(step / total, config.warmup), step + 1
-        m, v = 1 - 0.9**t, math.sqrt(1 - 0.999**t)           # what Adam divides the two moments by
-        for group in optimizer.param_groups:                 # undo both; the decay is wd * lr whatever lr' is
-            group.update(lr=lr * m / v, eps=1e-6 / v, weight_decay=config.weight_decay * v / m if group["decayed"] else 0.0)
+        m, v = 1 - 0.9**t, math.sqrt(1 - 0.999**t)  # what Adam divides the two moments by
+        for group in optimizer.param_groups:  # undo both; the decay is wd * lr whatever lr' is
+            group.update(
+                lr=lr * m / v,
+                eps=1e-6 / v,
+                weight_decay=config.weight_decay * v / m if group["decayed"] else 0.0,
+            )
     return lr
 
 # %% ../nbs/21_training.ipynb #b02426dc
 # name -> the model's class and its configuration's, as classes or as "module:name"; a new model is one more line
-MODELS = {"carat": ("carat.model:CARAT", "carat.model:CaratConfig"), "carat-ctc": ("carat.alignment:AlignedCARAT", "carat.alignment:AlignedConfig")}
+MODELS = {
+    "carat": ("carat.model:CARAT", "carat.model:CaratConfig"),
+    "carat-ctc": ("carat.alignment:AlignedCARAT", "carat.alignment:AlignedConfig"),
+}
 
 
 def _resolve(thing):
-    if not isinstance(thing, str): return thing
+    if not isinstance(thing, str):
+        return thing
     module, name = thing.split(":")
     return getattr(importlib.import_module(module), name)
 
 
 def model_classes(
-    name: str, # a key of MODELS
-) -> tuple:    # the model's class, its configuration's class
+    name: str,  # a key of MODELS
+) -> tuple:  # the model's class, its configuration's class
     "The classes that a registered name stands for. Raises `CaratError` for a name that is not registered."
-    if name not in MODELS: raise CaratError(f"no model is called {name!r}: this version knows {', '.join(sorted(MODELS))} (carat.train.MODELS holds the names)")
+    if name not in MODELS:
+        raise CaratError(
+            f"no model is called {name!r}: this version knows {', '.join(sorted(MODELS))} (carat.train.MODELS holds the names)"
+        )
     return tuple(_resolve(thing) for thing in MODELS[name])
 
 
 def _model_name(model):
     for name, (cls, _) in MODELS.items():
-        if cls is type(model) or cls == f"{type(model).__module__}:{type(model).__qualname__}": return name
+        if cls is type(model) or cls == f"{type(model).__module__}:{type(model).__qualname__}":
+            return name
     return None
 
 
 def preset_of(
-    config_class,              # of a model, or TrainConfig
-    preset: str | None = None, # "paper", "reference" or "recommended"; where not given the last if there is one, else the defaults
+    config_class,  # of a model, or TrainConfig
+    preset: str
+    | None = None,  # "paper", "reference" or "recommended"; where not given the last if there is one, else the defaults
 ):
     "A configuration's preset. Raises `CaratError` for one that it does not have."
-    if preset == "paper" or (preset is None and not hasattr(config_class, "recommended")): return config_class()
-    if preset not in (None, "reference", "recommended") or not hasattr(config_class, preset or "recommended"):
-        raise CaratError(f"{config_class.__name__} has no preset {preset!r}: use " + ", ".join(["paper", *(k for k in ("reference", "recommended") if hasattr(config_class, k))]))
+    if preset == "paper" or (preset is None and not hasattr(config_class, "recommended")):
+        return config_class()
+    if preset not in (None, "reference", "recommended") or not hasattr(
+        config_class, preset or "recommended"
+    ):
+        raise CaratError(
+            f"{config_class.__name__} has no preset {preset!r}: use "
+            + ", ".join(
+                ["paper", *(k for k in ("reference", "recommended") if hasattr(config_class, k))]
+            )
+        )
     return getattr(config_class, preset or "recommended")()
 
 
 def make_model(
-    name: str,             # a key of MODELS
-    store,                 # its labels and widths are the model's
-    seed: int = 1,         # of the first weights
-    preset: str | None = None, # "paper" for the configuration's defaults, or a classmethod of it: "recommended", which is the default where there is one, or "reference"
-    modalities=None,       # names of the modalities to use, in order; all of the store's where not given
-    **options,             # fields of the configuration
+    name: str,  # a key of MODELS
+    store,  # its labels and widths are the model's
+    seed: int = 1,  # of the first weights
+    preset: str
+    | None = None,  # "paper" for the configuration's defaults, or a classmethod of it: "recommended", which is the default where there is one, or "reference"
+    modalities=None,  # names of the modalities to use, in order; all of the store's where not given
+    **options,  # fields of the configuration
 ) -> torch.nn.Module:
     "A model that fits a store, its weights fixed by the seed. Raises `CaratError` for names that are not there."
     model_class, config_class = model_classes(name)
     names = tuple(store.modalities) if modalities is None else tuple(modalities)
     if missing := [m for m in names if m not in store.modalities]:
-        raise CaratError(f"{_where(store)} has no modality {', '.join(missing)}; it has {', '.join(store.modalities)}")
+        raise CaratError(
+            f"{_where(store)} has no modality {', '.join(missing)}; it has {', '.join(store.modalities)}"
+        )
     base = preset_of(config_class, preset)
-    config = replace(config_class.for_data({m: int(store.modalities[m]) for m in names}, tuple(store.labels), base), **options)
+    config = replace(
+        config_class.for_data(
+            {m: int(store.modalities[m]) for m in names}, tuple(store.labels), base
+        ),
+        **options,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return model_class(config)
 
 # %% ../nbs/21_training.ipynb #5deb9473
-def _where(store): return getattr(store, "path", None) or f"store {store.name}"
+def _where(store):
+    return getattr(store, "path", None) or f"store {store.name}"
 
 
 def check_match(
-    model, # with .config.modalities (name -> width) and .config.labels
-    store, # with .modalities and .labels
+    model,  # with .config.modalities (name -> width) and .config.labels
+    store,  # with .modalities and .labels
 ):
     "Raise `CaratError` where a store's labels or widths are not those that the model was made for. Modalities that the model does not use may be there."
     have, want = [str(c) for c in store.labels], [str(c) for c in model.config.labels]
     if have != want:
         why = "in another order" if sorted(have) == sorted(want) else "not the same labels"
-        raise CaratError(f"{_where(store)}: its labels are {', '.join(have)}, but the model's are {', '.join(want)} ({why}): use the store that the model was trained for, or train a new model")
+        raise CaratError(
+            f"{_where(store)}: its labels are {', '.join(have)}, but the model's are {', '.join(want)} ({why}): use the store that the model was trained for, or train a new model"
+        )
     for m, width in model.config.modalities.items():
         if m not in store.modalities:
-            raise CaratError(f"{_where(store)}: the model needs modality {m!r}, and the store has {', '.join(store.modalities)}")
+            raise CaratError(
+                f"{_where(store)}: the model needs modality {m!r}, and the store has {', '.join(store.modalities)}"
+            )
         if store.modalities[m] != width:
-            raise CaratError(f"{_where(store)}: modality {m!r} has width {store.modalities[m]}, but the model was made for {width}: use the features that it was trained on, or train a new model")
+            raise CaratError(
+                f"{_where(store)}: modality {m!r} has width {store.modalities[m]}, but the model was made for {width}: use the features that it was trained on, or train a new model"
+            )
 
 # %% ../nbs/21_training.ipynb #118fe421
 def _max_steps(model, config):
-    return min((n for n in (config.max_steps, getattr(model.config, "max_steps", None)) if n is not None), default=None)
+    return min(
+        (n for n in (config.max_steps, getattr(model.config, "max_steps", None)) if n is not None),
+        default=None,
+    )
 
 
 def _batches(model, split, config, device, **how):
     "This rank's batches of a split with the model's modalities in the model's order."
     names, most, (rank, world) = tuple(model.config.modalities), _max_steps(model, config), ranks()
-    if config.compile: how["pad_to"] = {m: max(1, min(int(n.max(initial=0)), most or sys.maxsize)) for m, n in split.lengths.items()}
+    if config.compile:
+        how["pad_to"] = {
+            m: max(1, min(int(n.max(initial=0)), most or sys.maxsize))
+            for m, n in split.lengths.items()
+        }
     for batch in split.batches(device=device, max_steps=most, rank=rank, world=world, **how):
         yield batch if tuple(batch.modalities) == names else batch.select(names)
 
@@ -236,10 +343,10 @@ def _seeded(seed, device):
 
 @torch.no_grad()
 def predict_split(
-    model,               # anything with .predict(batch) and .config
-    split,               # a split of a store
-    config: TrainConfig, # batch size, precision, steps
-) -> tuple:              # scores (N, C) float32, leaned (N, C) int64 or None, in the split's order
+    model,  # anything with .predict(batch) and .config
+    split,  # a split of a store
+    config: TrainConfig,  # batch size, precision, steps
+) -> tuple:  # scores (N, C) float32, leaned (N, C) int64 or None, in the split's order
     "Scores of every sample of a split, each once, in its order. Raises `CaratError` where a score is not finite."
     device, was_training = next(model.parameters()).device, model.training
     model.eval()
@@ -248,28 +355,31 @@ def predict_split(
         for batch in _batches(model, split, config, device, batch_size=config.eval_batch_size):
             out, total = model.predict(batch), batch.total or len(batch)
             scores.append(gather_rows(out.scores.float(), total))
-            if getattr(out, "leaned", None) is not None: leaned.append(gather_rows(out.leaned, total))
+            if getattr(out, "leaned", None) is not None:
+                leaned.append(gather_rows(out.leaned, total))
     model.train(was_training)
     C = len(model.config.labels)
     scores = torch.cat(scores).cpu().numpy() if scores else np.zeros((0, C), np.float32)
     if not np.isfinite(scores).all():
         i = int(np.argwhere(~np.isfinite(scores))[0, 0])
-        raise CaratError(f"the scores of sample {split.id[i]!r} (row {i}) are not finite: check the store with `carat check`, or train with a smaller lr")
+        raise CaratError(
+            f"the scores of sample {split.id[i]!r} (row {i}) are not finite: check the store with `carat check`, or train with a smaller lr"
+        )
     return scores, torch.cat(leaned).cpu().numpy() if leaned else None
 
 # %% ../nbs/21_training.ipynb #f54ae651
 def train_epoch(
-    model,                # anything with .losses(batch) -> dict of scalars with "loss"
-    batches,              # the batches of the epoch
+    model,  # anything with .losses(batch) -> dict of scalars with "loss"
+    batches,  # the batches of the epoch
     optimizer,
     config: TrainConfig,
-    step: int,            # steps done before this epoch
-    total: int,           # steps of the whole run
-    bar=None,             # a progress bar
-    so_far=(None, None, 0), # names of the terms, their sums, steps: to go on within an epoch
-    after=None,           # called after every step with what `so_far` would be
-    losses_of=None,       # in place of model.losses, such as a compiled one
-) -> dict:                # losses (mean of every term), grad_norm, lr, steps
+    step: int,  # steps done before this epoch
+    total: int,  # steps of the whole run
+    bar=None,  # a progress bar
+    so_far=(None, None, 0),  # names of the terms, their sums, steps: to go on within an epoch
+    after=None,  # called after every step with what `so_far` would be
+    losses_of=None,  # in place of model.losses, such as a compiled one
+) -> dict:  # losses (mean of every term), grad_norm, lr, steps
     "One pass over the batches. Nothing is read from the device before the end of the epoch."
     model.train()
     (names, sums, n), lr, losses_of = so_far, 0.0, losses_of or model.losses
@@ -277,31 +387,39 @@ def train_epoch(
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for batch in batches:
         lr = set_rates(optimizer, config, step + n, total)
-        with _autocast(config, device): losses = losses_of(batch)
+        with _autocast(config, device):
+            losses = losses_of(batch)
         optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()
-        average_gradients(parameters)                           # where several processes share the batch
-        norm = torch.nn.utils.clip_grad_norm_(parameters, config.clip if config.clip > 0 else math.inf)
+        average_gradients(parameters)  # where several processes share the batch
+        norm = torch.nn.utils.clip_grad_norm_(
+            parameters, config.clip if config.clip > 0 else math.inf
+        )
         optimizer.step()
         names = names or list(losses)
         terms = torch.stack([*(losses[k].detach().float() for k in names), norm.float()])
         sums = terms if sums is None else sums + terms
         n += 1
-        if bar is not None: bar.update()
-        if after is not None: after(names, sums, n)
-    values = (sums / n).tolist() if n else []                   # the one read of the epoch
-    return dict(losses=dict(zip(names or [], values)), grad_norm=values[-1] if n else 0.0, lr=lr, steps=n)
+        if bar is not None:
+            bar.update()
+        if after is not None:
+            after(names, sums, n)
+    values = (sums / n).tolist() if n else []  # the one read of the epoch
+    return dict(
+        losses=dict(zip(names or [], values)), grad_norm=values[-1] if n else 0.0, lr=lr, steps=n
+    )
 
 # %% ../nbs/21_training.ipynb #56ae7400
 @dataclass
 class Run:
     "A trained model and everything that is known about how it came about."
-    model: torch.nn.Module                       # with the weights of the best epoch
-    training: TrainConfig                        # how it was trained
-    info: dict                                   # model, data, device, seed, versions: what config.json holds
+
+    model: torch.nn.Module  # with the weights of the best epoch
+    training: TrainConfig  # how it was trained
+    info: dict  # model, data, device, seed, versions: what config.json holds
     history: list = field(default_factory=list)  # one dictionary an epoch
     metrics: dict = field(default_factory=dict)  # best_epoch, threshold, valid, trivial
-    path: Path | None = None                     # the run folder, where there is one
+    path: Path | None = None  # the run folder, where there is one
 
     @property
     def threshold(self) -> float:
@@ -309,7 +427,12 @@ class Run:
         return self.metrics["threshold"]
 
 # %% ../nbs/21_training.ipynb #05037744
-RUN_FILES = ("config.json", "history.jsonl", "best.safetensors", "metrics.json")  # metrics.json is written last
+RUN_FILES = (
+    "config.json",
+    "history.jsonl",
+    "best.safetensors",
+    "metrics.json",
+)  # metrics.json is written last
 
 
 def _write(path, data):
@@ -318,7 +441,9 @@ def _write(path, data):
     fd, temp = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(fd, "wb") as f:
-            f.write(data); f.flush(); os.fsync(f.fileno())
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
         os.chmod(temp, 0o644)
         os.replace(temp, path)
     except BaseException:
@@ -326,18 +451,22 @@ def _write(path, data):
         raise
 
 
-def _json(x, **how): return json.dumps(x, allow_nan=False, **how) + "\n"
+def _json(x, **how):
+    return json.dumps(x, allow_nan=False, **how) + "\n"
 
 
 def check_free(
-    out,             # the folder of a run to come
-    overwrite: bool, # whether an older run in it may be replaced
+    out,  # the folder of a run to come
+    overwrite: bool,  # whether an older run in it may be replaced
 ):
     "Raise `CaratError` where a run folder cannot be made because something is there."
     out = Path(out)
-    if out.exists() and not out.is_dir(): raise CaratError(f"{out} is a file: name a folder for the run")
+    if out.exists() and not out.is_dir():
+        raise CaratError(f"{out} is a file: name a folder for the run")
     if out.is_dir() and any(out.iterdir()) and not overwrite:
-        raise CaratError(f"{out} exists and is not empty: name another folder, or overwrite it (--overwrite)")
+        raise CaratError(
+            f"{out} exists and is not empty: name another folder, or overwrite it (--overwrite)"
+        )
 
 
 def _open_run(out, overwrite):
@@ -345,57 +474,107 @@ def _open_run(out, overwrite):
     out = Path(out)
     check_free(out, overwrite)
     if out.is_dir():
-        for old in [out / "metrics.json", out / "checkpoint.pt", *(out / name for name in RUN_FILES), *(out / "tensorboard").glob("events.*")]: old.unlink(missing_ok=True)
-    try: out.mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise CaratError(f"{out} cannot be made: {e.strerror}") from None
+        for old in [
+            out / "metrics.json",
+            out / "checkpoint.pt",
+            *(out / name for name in RUN_FILES),
+            *(out / "tensorboard").glob("events.*"),
+        ]:
+            old.unlink(missing_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise CaratError(f"{out} cannot be made: {e.strerror}") from None
     return out
 
 
-def _weights(model): return {k: v.detach().clone().contiguous() for k, v in model.state_dict().items()}
+def _weights(model):
+    return {k: v.detach().clone().contiguous() for k, v in model.state_dict().items()}
 
 
 def _describe(model, store, config, device):
     return dict(
-        format=1, model=dict(name=_model_name(model), config=model.config.to_dict()), training=config.to_dict(),
-        data=dict(name=str(store.name), labels=[str(c) for c in store.labels], modalities={m: int(w) for m, w in store.modalities.items()},
-                  splits={s: int(n) for s, n in store.splits.items()}),
-        device=dict(type=device.type, name=torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(), threads=torch.get_num_threads()),
-        seed=config.seed, versions=dict(carat=carat.__version__, python=platform.python_version(), torch=torch.__version__, numpy=np.__version__))
+        format=1,
+        model=dict(name=_model_name(model), config=model.config.to_dict()),
+        training=config.to_dict(),
+        data=dict(
+            name=str(store.name),
+            labels=[str(c) for c in store.labels],
+            modalities={m: int(w) for m, w in store.modalities.items()},
+            splits={s: int(n) for s, n in store.splits.items()},
+        ),
+        device=dict(
+            type=device.type,
+            name=torch.cuda.get_device_name(device)
+            if device.type == "cuda"
+            else platform.machine(),
+            threads=torch.get_num_threads(),
+        ),
+        seed=config.seed,
+        versions=dict(
+            carat=carat.__version__,
+            python=platform.python_version(),
+            torch=torch.__version__,
+            numpy=np.__version__,
+        ),
+    )
 
 
 class _Board:
     "TensorBoard's events where there is a folder and the package is installed."
+
     def __init__(self, out):
         self.writer = None
-        if out is None: return
-        try: from torch.utils.tensorboard import SummaryWriter
-        except ImportError: return
+        if out is None:
+            return
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            return
         self.writer = SummaryWriter(str(out / "tensorboard"))
+
     def add(self, record):
-        if self.writer is None: return
-        values = {f"loss/{k}": v for k, v in record["losses"].items()} | {f"valid/{k}": record["valid"][k] for k in ("acc", "p", "r", "f1", "macro_f1", "map", "threshold")}
-        for k, v in (values | {"lr": record["lr"], "gradient norm": record["grad_norm"]}).items(): self.writer.add_scalar(k, v, record["epoch"])
+        if self.writer is None:
+            return
+        values = {f"loss/{k}": v for k, v in record["losses"].items()} | {
+            f"valid/{k}": record["valid"][k]
+            for k in ("acc", "p", "r", "f1", "macro_f1", "map", "threshold")
+        }
+        for k, v in (values | {"lr": record["lr"], "gradient norm": record["grad_norm"]}).items():
+            self.writer.add_scalar(k, v, record["epoch"])
         self.writer.flush()
+
     def close(self):
-        if self.writer is not None: self.writer.close()
+        if self.writer is not None:
+            self.writer.close()
 
 # %% ../nbs/21_training.ipynb #fd2a2d68
 class _Asked:
     "Notices Ctrl-C and a polite kill, so that the step at hand can end first. A second Ctrl-C does not wait."
-    def __init__(self, listen): self.listen, self.now, self.before = listen, False, {}
+
+    def __init__(self, listen):
+        self.listen, self.now, self.before = listen, False, {}
+
     def _hear(self, number, frame):
-        if self.now: raise KeyboardInterrupt
+        if self.now:
+            raise KeyboardInterrupt
         self.now = True
+
     def __enter__(self):
         if self.listen and threading.current_thread() is threading.main_thread():
             self.before = {n: signal.signal(n, self._hear) for n in (signal.SIGINT, signal.SIGTERM)}
         return self
+
     def __exit__(self, *error):
-        for n, old in self.before.items(): signal.signal(n, old)
+        for n, old in self.before.items():
+            signal.signal(n, old)
 
 
-def _random_states(device): # this process's generators
-    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+def _random_states(device):  # this process's generators
+    return [
+        torch.get_rng_state(),
+        *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else []),
+    ]
 
 
 def _save_checkpoint(path, model, optimizer, run, device, **where):
@@ -405,74 +584,136 @@ def _save_checkpoint(path, model, optimizer, run, device, **where):
     if world > 1:
         states = [None] * world
         torch.distributed.all_gather_object(states, _random_states(device))
-    if path is None: return
+    if path is None:
+        return
     held = io.BytesIO()
-    torch.save(dict(where, random=states, model=model.state_dict(), optimizer=optimizer.state_dict(), history=_json(run.history), metrics=_json(run.metrics)), held)
+    torch.save(
+        dict(
+            where,
+            random=states,
+            model=model.state_dict(),
+            optimizer=optimizer.state_dict(),
+            history=_json(run.history),
+            metrics=_json(run.metrics),
+        ),
+        held,
+    )
     _write(path / "checkpoint.pt", held.getvalue())
 
 
 def _load_checkpoint(path, info, model, optimizer, run, device):
     "Put a stopped run back; returns where it was, and the weights of the best epoch so far. Raises `CaratError` where there is nothing to go on from, or the run is another one."
-    if (path / "metrics.json").is_file(): raise CaratError(f"{path}: this run is finished; there is nothing to go on with")
-    if not (path / "checkpoint.pt").is_file(): raise CaratError(f"{path} holds no checkpoint.pt: the run was stopped before its first checkpoint. Start it again (--overwrite)")
-    try: old = json.loads((path / "config.json").read_text())
-    except (OSError, ValueError) as e: raise CaratError(f"{path / 'config.json'} cannot be read ({e}). Start the run again (--overwrite)") from None
-    flat = lambda i: {f"{part}.{k}": v for part in ("model", "training", "data") for k, v in json.loads(_json(i[part])).items() if k != "device"}
+    if (path / "metrics.json").is_file():
+        raise CaratError(f"{path}: this run is finished; there is nothing to go on with")
+    if not (path / "checkpoint.pt").is_file():
+        raise CaratError(
+            f"{path} holds no checkpoint.pt: the run was stopped before its first checkpoint. Start it again (--overwrite)"
+        )
+    try:
+        old = json.loads((path / "config.json").read_text())
+    except (OSError, ValueError) as e:
+        raise CaratError(
+            f"{path / 'config.json'} cannot be read ({e}). Start the run again (--overwrite)"
+        ) from None
+    flat = lambda i: {
+        f"{part}.{k}": v
+        for part in ("model", "training", "data")
+        for k, v in json.loads(_json(i[part])).items()
+        if k != "device"
+    }
     was, now = flat(old), flat(info)
     if changed := [k for k in sorted({*was, *now}) if was.get(k) != now.get(k)]:
-        raise CaratError(f"{path} was started with another {changed[0]}: {was.get(changed[0])}, now {now.get(changed[0])}. Give the same options and the same store, or start a new run")
+        raise CaratError(
+            f"{path} was started with another {changed[0]}: {was.get(changed[0])}, now {now.get(changed[0])}. Give the same options and the same store, or start a new run"
+        )
     from safetensors import SafetensorError
     from safetensors.torch import load_file
+
     try:
         c = torch.load(path / "checkpoint.pt", map_location=device, weights_only=True)
         model.load_state_dict(c["model"])
         optimizer.load_state_dict(c["optimizer"])
-        run.history, run.metrics, states = json.loads(c["history"]), json.loads(c["metrics"]), c["random"]
+        run.history, run.metrics, states = (
+            json.loads(c["history"]),
+            json.loads(c["metrics"]),
+            c["random"],
+        )
         where = {k: c[k] for k in ("epoch", "names", "sums", "steps")}
         weights = load_file(path / "best.safetensors", device=str(device)) if run.metrics else None
-    except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as e:
-        raise CaratError(f"{path}: checkpoint.pt or best.safetensors is damaged ({type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}). Start the run again (--overwrite)") from None
+    except (
+        SafetensorError,
+        OSError,
+        RuntimeError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        pickle.UnpicklingError,
+    ) as e:
+        raise CaratError(
+            f"{path}: checkpoint.pt or best.safetensors is damaged ({type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}). Start the run again (--overwrite)"
+        ) from None
     rank, world = ranks()
     if len(states) == world and len(states[rank]) == len(_random_states(device)):
         torch.set_rng_state(states[rank][0].cpu())
-        if device.type == "cuda": torch.cuda.set_rng_state(states[rank][1].cpu(), device)
+        if device.type == "cuda":
+            torch.cuda.set_rng_state(states[rank][1].cpu(), device)
     else:
-        torch.manual_seed(hash((info["seed"], where["epoch"], where["steps"])) % 2**32 + (rank << 32))
-        if rank == 0: print(f"{path}: stopped on {len(states)} process(es), goes on with {world} on {device.type}: same weights, queue and order of samples, other draws of dropout than without the stop")
+        torch.manual_seed(
+            hash((info["seed"], where["epoch"], where["steps"])) % 2**32 + (rank << 32)
+        )
+        if rank == 0:
+            print(
+                f"{path}: stopped on {len(states)} process(es), goes on with {world} on {device.type}: same weights, queue and order of samples, other draws of dropout than without the stop"
+            )
     return where, weights
 
 
-def _watched(): return sys.stderr.isatty() or "ipykernel" in sys.modules
+def _watched():
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
 def _bar(total, done):
     from tqdm import tqdm
+
     return tqdm(total=total, initial=done, unit="step", dynamic_ncols=True)
 
 
 def fit(
-    model,                               # anything with .losses(batch), .predict(batch), .config (labels, modalities, to_dict)
-    store,                               # with a train and a valid split
-    config: TrainConfig | None = None,   # how to train; TrainConfig() where not given
-    out=None,                            # the run folder to write; None keeps everything in memory
-    progress: bool | str = True,         # True: a progress bar in a terminal or notebook, else a line an epoch; "lines": a line an epoch; False: nothing
-    callbacks=(),                        # functions of (epoch, model, record), called after every epoch
-    overwrite: bool = False,             # replace an older run in `out`
-    resume: bool = False,                # go on with the run in `out`, which was stopped
-    checkpoint: float = 5.0,             # minutes from one checkpoint to the next; one is written as well when the run is asked to stop
-) -> Run: # the model carries the weights of the best epoch
+    model,  # anything with .losses(batch), .predict(batch), .config (labels, modalities, to_dict)
+    store,  # with a train and a valid split
+    config: TrainConfig | None = None,  # how to train; TrainConfig() where not given
+    out=None,  # the run folder to write; None keeps everything in memory
+    progress: bool
+    | str = True,  # True: a progress bar in a terminal or notebook, else a line an epoch; "lines": a line an epoch; False: nothing
+    callbacks=(),  # functions of (epoch, model, record), called after every epoch
+    overwrite: bool = False,  # replace an older run in `out`
+    resume: bool = False,  # go on with the run in `out`, which was stopped
+    checkpoint: float = 5.0,  # minutes from one checkpoint to the next; one is written as well when the run is asked to stop
+) -> Run:  # the model carries the weights of the best epoch
     """Train a model; keep the epoch with the best micro-F1 on valid (of equal ones the earliest).
     Raises `CaratError` where store and model do not fit, a split is missing, a loss is not finite, the folder is taken, or there is nothing to resume."""
     config, (rank, world) = TrainConfig() if config is None else config, ranks()
     train, valid = store["train"], store["valid"]
     check_match(model, store)
     if out is not None and _model_name(model) is None:
-        raise CaratError(f"{type(model).__name__} has no name in carat.train.MODELS, so the run could not be loaded again: add it there, or leave out= away")
-    if resume and out is None: raise CaratError("only a run with a folder can be resumed: give out=")
+        raise CaratError(
+            f"{type(model).__name__} has no name in carat.train.MODELS, so the run could not be loaded again: add it there, or leave out= away"
+        )
+    if resume and out is None:
+        raise CaratError("only a run with a folder can be resumed: give out=")
     for name, split in (("train", train), ("valid", valid)):
-        if len(split) == 0: raise CaratError(f"{_where(store)}: split {name} has no samples")
-    per_epoch = len(train) // config.batch_size if config.drop_last else math.ceil(len(train) / config.batch_size)
-    if per_epoch == 0: raise CaratError(f"{_where(store)}: {len(train)} training samples do not fill one batch of {config.batch_size}: lower batch_size, or set drop_last to False")
+        if len(split) == 0:
+            raise CaratError(f"{_where(store)}: split {name} has no samples")
+    per_epoch = (
+        len(train) // config.batch_size
+        if config.drop_last
+        else math.ceil(len(train) / config.batch_size)
+    )
+    if per_epoch == 0:
+        raise CaratError(
+            f"{_where(store)}: {len(train)} training samples do not fill one batch of {config.batch_size}: lower batch_size, or set drop_last to False"
+        )
     progress = progress if rank == 0 else False
     device = find_device(config.device, say=bool(progress))
     model.to(device)
@@ -481,42 +722,102 @@ def fit(
     run = Run(model, config, info)
     at = dict(epoch=1, names=None, sums=None, steps=0)
     losses_of = torch.compile(model.losses, dynamic=False) if config.compile else None
-    with _seeded(config.seed + (rank << 32), device), _Asked(out is not None and world == 1) as asked: # every rank draws dropout of its own
+    with (
+        _seeded(config.seed + (rank << 32), device),
+        _Asked(out is not None and world == 1) as asked,
+    ):  # every rank draws dropout of its own
         best = weights = None
         if resume:
             at, weights = _load_checkpoint(Path(out), info, model, optimizer, run, device)
-            if weights: best = run.metrics["valid"]["f1"]
+            if weights:
+                best = run.metrics["valid"]["f1"]
         if out is not None and rank == 0:
             run.path = Path(out) if resume else _open_run(out, overwrite)
             _write(run.path / "config.json", _json(info, indent=1))
         board, bar, saved, any_saved = _Board(run.path), None, time.monotonic(), resume
-        if progress is True and _watched(): bar = _bar(total, (at["epoch"] - 1) * per_epoch + at["steps"])
+        if progress is True and _watched():
+            bar = _bar(total, (at["epoch"] - 1) * per_epoch + at["steps"])
 
-        def keep(epoch, names, sums, steps, must=False): # a checkpoint, where it is time for one
+        def keep(epoch, names, sums, steps, must=False):  # a checkpoint, where it is time for one
             nonlocal saved, any_saved
             due = out is not None and (asked.now or time.monotonic() - saved >= 60 * checkpoint)
-            if world > 1: due = steps % 50 == 0 and bool(agree(torch.tensor(float(due), device=device))[0]) # rank 0's clock decides for all
+            if world > 1:
+                due = steps % 50 == 0 and bool(
+                    agree(torch.tensor(float(due), device=device))[0]
+                )  # rank 0's clock decides for all
             if due or must:
-                _save_checkpoint(run.path, model, optimizer, run, device, epoch=epoch, names=names, sums=sums, steps=steps)
+                _save_checkpoint(
+                    run.path,
+                    model,
+                    optimizer,
+                    run,
+                    device,
+                    epoch=epoch,
+                    names=names,
+                    sums=sums,
+                    steps=steps,
+                )
                 saved, any_saved = time.monotonic(), True
-            if asked.now: raise KeyboardInterrupt
+            if asked.now:
+                raise KeyboardInterrupt
 
         try:
             for epoch in range(at["epoch"], config.epochs + 1):
                 start, so_far = time.perf_counter(), (at["names"], at["sums"], at["steps"])
-                batches = _batches(model, train, config, device, batch_size=config.batch_size, shuffle=True, seed=config.seed, epoch=epoch, drop_last=config.drop_last, start=at["steps"])
-                record = dict(epoch=epoch, **train_epoch(model, batches, optimizer, config, (epoch - 1) * per_epoch, total, bar, so_far,
-                                                         lambda names, sums, n: n < per_epoch and keep(epoch, names, sums, n), losses_of))
+                batches = _batches(
+                    model,
+                    train,
+                    config,
+                    device,
+                    batch_size=config.batch_size,
+                    shuffle=True,
+                    seed=config.seed,
+                    epoch=epoch,
+                    drop_last=config.drop_last,
+                    start=at["steps"],
+                )
+                record = dict(
+                    epoch=epoch,
+                    **train_epoch(
+                        model,
+                        batches,
+                        optimizer,
+                        config,
+                        (epoch - 1) * per_epoch,
+                        total,
+                        bar,
+                        so_far,
+                        lambda names, sums, n: n < per_epoch and keep(epoch, names, sums, n),
+                        losses_of,
+                    ),
+                )
                 at = dict(names=None, sums=None, steps=0)
                 middle = time.perf_counter()
                 if not all(map(math.isfinite, [*record["losses"].values(), record["grad_norm"]])):
-                    bad = ", ".join(k for k, v in {**record["losses"], "gradient norm": record["grad_norm"]}.items() if not math.isfinite(v))
-                    raise CaratError(f"epoch {epoch}: not finite: {bad}. Check the store with `carat check`, or train with a smaller lr")
+                    bad = ", ".join(
+                        k
+                        for k, v in {
+                            **record["losses"],
+                            "gradient norm": record["grad_norm"],
+                        }.items()
+                        if not math.isfinite(v)
+                    )
+                    raise CaratError(
+                        f"epoch {epoch}: not finite: {bad}. Check the store with `carat check`, or train with a smaller lr"
+                    )
                 scores, _ = predict_split(model, valid, config)
-                threshold = choose_threshold(valid.y, scores) if config.threshold == "valid" else config.threshold
+                threshold = (
+                    choose_threshold(valid.y, scores)
+                    if config.threshold == "valid"
+                    else config.threshold
+                )
                 metrics = multilabel_metrics(valid.y, scores, threshold, store.labels)
                 better = best is None or metrics["f1"] > best
-                record |= dict(valid=metrics, best=better, seconds=dict(train=middle - start, valid=time.perf_counter() - middle))
+                record |= dict(
+                    valid=metrics,
+                    best=better,
+                    seconds=dict(train=middle - start, valid=time.perf_counter() - middle),
+                )
                 run.history.append(record)
                 if better:
                     best, weights = metrics["f1"], _weights(model)
@@ -524,17 +825,25 @@ def fit(
                 if run.path is not None:
                     if better:
                         from safetensors.torch import save
+
                         _write(run.path / "best.safetensors", save(weights))
                     _write(run.path / "history.jsonl", "".join(_json(r) for r in run.history))
                     board.add(record)
                 said = f"epoch {epoch}/{config.epochs}, loss {record['losses']['loss']:.3f}, valid F1 {metrics['f1']:.3f}, best {best:.3f}"
-                if bar is not None: bar.set_postfix_str(said)
-                elif progress: print(f"{said}, {sum(record['seconds'].values()):.1f} s", flush=True)
-                for callback in callbacks: callback(epoch, model, record)
-                if epoch < config.epochs: keep(epoch + 1, None, None, 0, must=better and any_saved) # best weights and checkpoint tell of the same epoch
+                if bar is not None:
+                    bar.set_postfix_str(said)
+                elif progress:
+                    print(f"{said}, {sum(record['seconds'].values()):.1f} s", flush=True)
+                for callback in callbacks:
+                    callback(epoch, model, record)
+                if epoch < config.epochs:
+                    keep(
+                        epoch + 1, None, None, 0, must=better and any_saved
+                    )  # best weights and checkpoint tell of the same epoch
         finally:
             board.close()
-            if bar is not None: bar.close()
+            if bar is not None:
+                bar.close()
     model.load_state_dict(weights)
     model.eval()
     run.metrics["trivial"] = trivial_predictors(train.y, valid.y, store.labels)
@@ -546,88 +855,135 @@ def fit(
 
 # %% ../nbs/21_training.ipynb #7c6589d4
 def load_run(
-    path,                      # a run folder
-    device: str | None = None, # where to put the model; None takes the best there is
-) -> Run:                      # its model ready to predict
+    path,  # a run folder
+    device: str | None = None,  # where to put the model; None takes the best there is
+) -> Run:  # its model ready to predict
     "A run from its folder. Raises `CaratError` that names what is missing or broken."
     path = Path(path)
-    if not path.is_dir(): raise CaratError(f"{path}: no such run folder")
+    if not path.is_dir():
+        raise CaratError(f"{path}: no such run folder")
     if missing := [name for name in RUN_FILES if not (path / name).is_file()]:
-        if (path / "checkpoint.pt").is_file(): raise CaratError(f"{path}: {', '.join(missing)} missing: training was stopped before its end. Go on with it (resume, --resume), or train again")
-        why = "training was stopped before its end" if missing == ["metrics.json"] else "it is no run folder, or an incomplete one"
-        raise CaratError(f"{path}: {', '.join(missing)} missing: {why}. Train again, or copy the folder whole")
+        if (path / "checkpoint.pt").is_file():
+            raise CaratError(
+                f"{path}: {', '.join(missing)} missing: training was stopped before its end. Go on with it (resume, --resume), or train again"
+            )
+        why = (
+            "training was stopped before its end"
+            if missing == ["metrics.json"]
+            else "it is no run folder, or an incomplete one"
+        )
+        raise CaratError(
+            f"{path}: {', '.join(missing)} missing: {why}. Train again, or copy the folder whole"
+        )
     try:
-        info, metrics = (json.loads((path / name).read_text()) for name in ("config.json", "metrics.json"))
-        history = [json.loads(line) for line in (path / "history.jsonl").read_text().splitlines() if line.strip()]
+        info, metrics = (
+            json.loads((path / name).read_text()) for name in ("config.json", "metrics.json")
+        )
+        history = [
+            json.loads(line)
+            for line in (path / "history.jsonl").read_text().splitlines()
+            if line.strip()
+        ]
         name, config = info["model"]["name"], info["model"]["config"]
         training = TrainConfig.from_dict(info["training"])
         metrics["threshold"], info["data"]["labels"]
-        if len(history) != training.epochs: raise ValueError(f"history.jsonl has {len(history)} epochs of {training.epochs}")
-    except CaratError as e: raise CaratError(f"{path}: {e}") from None
-    except (ValueError, KeyError, TypeError) as e: raise CaratError(f"{path}: config.json, metrics.json or history.jsonl is damaged ({type(e).__name__}: {e}). Train again, or copy the folder whole") from None
+        if len(history) != training.epochs:
+            raise ValueError(f"history.jsonl has {len(history)} epochs of {training.epochs}")
+    except CaratError as e:
+        raise CaratError(f"{path}: {e}") from None
+    except (ValueError, KeyError, TypeError) as e:
+        raise CaratError(
+            f"{path}: config.json, metrics.json or history.jsonl is damaged ({type(e).__name__}: {e}). Train again, or copy the folder whole"
+        ) from None
     model_class, config_class = model_classes(name)
     from safetensors import SafetensorError
     from safetensors.torch import load_file
+
     try:
         model = model_class(config_class.from_dict(config))
         model.load_state_dict(load_file(path / "best.safetensors"))
-    except SafetensorError as e: raise CaratError(f"{path}: best.safetensors is damaged ({e}). Train again, or copy the folder whole") from None
-    except (RuntimeError, TypeError, KeyError) as e: raise CaratError(f"{path}: the weights in best.safetensors do not belong to the model in config.json ({str(e).splitlines()[0]})") from None
+    except SafetensorError as e:
+        raise CaratError(
+            f"{path}: best.safetensors is damaged ({e}). Train again, or copy the folder whole"
+        ) from None
+    except (RuntimeError, TypeError, KeyError) as e:
+        raise CaratError(
+            f"{path}: the weights in best.safetensors do not belong to the model in config.json ({str(e).splitlines()[0]})"
+        ) from None
     model.to(find_device(device, say=False)).eval()
     return Run(model, training, info, history, metrics, path)
 
 
-def _as_run(run): return run if isinstance(run, Run) else load_run(run)
+def _as_run(run):
+    return run if isinstance(run, Run) else load_run(run)
 
 # %% ../nbs/21_training.ipynb #7ffb1184
 def evaluate(
-    run,                             # a `Run`, or the path of a run folder
-    store,                           # a store with the model's labels and widths
-    split: str = "test",             # which split
+    run,  # a `Run`, or the path of a run folder
+    store,  # a store with the model's labels and widths
+    split: str = "test",  # which split
     threshold: float | None = None,  # instead of the run's own
-) -> dict:                           # as multilabel_metrics
+) -> dict:  # as multilabel_metrics
     "The metrics of a trained model on a split, every sample once. Raises `CaratError` where store and model do not fit."
     run = _as_run(run)
     check_match(run.model, store)
     part = store[split]
     scores, _ = predict_split(run.model, part, run.training)
-    return multilabel_metrics(part.y, scores, run.threshold if threshold is None else threshold, store.labels)
+    return multilabel_metrics(
+        part.y, scores, run.threshold if threshold is None else threshold, store.labels
+    )
 
 
 @dataclass
 class Predictions:
     "What a model says about the samples of a split."
-    id: list             # N names
-    scores: np.ndarray   # (N, C) float32
-    chosen: np.ndarray   # (N, C) bool
-    leaned: np.ndarray   # (N, C) int64, index into modalities, -1 for none
-    labels: tuple        # C names
-    modalities: tuple    # M names
-    threshold: float     # a label is chosen above it
 
-    def rows(self): # an iterator of dictionaries: id, labels, a score by label, and the modality that each label leaned on
+    id: list  # N names
+    scores: np.ndarray  # (N, C) float32
+    chosen: np.ndarray  # (N, C) bool
+    leaned: np.ndarray  # (N, C) int64, index into modalities, -1 for none
+    labels: tuple  # C names
+    modalities: tuple  # M names
+    threshold: float  # a label is chosen above it
+
+    def rows(
+        self,
+    ):  # an iterator of dictionaries: id, labels, a score by label, and the modality that each label leaned on
         "One dictionary a sample: what a line of the CSV file holds."
         for i, name in enumerate(self.id):
-            yield {"id": name, "labels": ";".join(c for c, on in zip(self.labels, self.chosen[i]) if on),
-                   **{c: f"{s:.6g}" for c, s in zip(self.labels, self.scores[i])},
-                   **{f"{c}_from": self.modalities[m] if m >= 0 else "" for c, m in zip(self.labels, self.leaned[i])}}
+            yield {
+                "id": name,
+                "labels": ";".join(c for c, on in zip(self.labels, self.chosen[i]) if on),
+                **{c: f"{s:.6g}" for c, s in zip(self.labels, self.scores[i])},
+                **{
+                    f"{c}_from": self.modalities[m] if m >= 0 else ""
+                    for c, m in zip(self.labels, self.leaned[i])
+                },
+            }
 
     def write_csv(self, path):
         "Write the rows as CSV, whole or not at all. Raises `CaratError` where the file cannot be written."
         import io
+
         path, text = Path(path), io.StringIO()
-        writer = csv.DictWriter(text, ["id", "labels", *self.labels, *(f"{c}_from" for c in self.labels)], lineterminator="\n")
+        writer = csv.DictWriter(
+            text,
+            ["id", "labels", *self.labels, *(f"{c}_from" for c in self.labels)],
+            lineterminator="\n",
+        )
         writer.writeheader()
         writer.writerows(self.rows())
-        try: _write(path, text.getvalue())
-        except OSError as e: raise CaratError(f"{path} cannot be written: {e.strerror}") from None
+        try:
+            _write(path, text.getvalue())
+        except OSError as e:
+            raise CaratError(f"{path} cannot be written: {e.strerror}") from None
 
 
 def predict(
-    run,                            # a `Run`, or the path of a run folder
-    store,                          # a store with the model's labels and widths
-    split: str = "test",            # which split
-    threshold: float | None = None, # instead of the run's own
+    run,  # a `Run`, or the path of a run folder
+    store,  # a store with the model's labels and widths
+    split: str = "test",  # which split
+    threshold: float | None = None,  # instead of the run's own
 ) -> Predictions:
     "What a trained model says about each sample of a split, in the split's order. Raises `CaratError` where store and model do not fit."
     run = _as_run(run)
@@ -635,14 +991,21 @@ def predict(
     part = store[split]
     scores, leaned = predict_split(run.model, part, run.training)
     threshold = run.threshold if threshold is None else threshold
-    return Predictions([str(i) for i in part.id], scores, choose(scores, threshold), np.full(scores.shape, -1) if leaned is None else leaned,
-                       tuple(run.model.config.labels), tuple(run.model.config.modalities), threshold)
+    return Predictions(
+        [str(i) for i in part.id],
+        scores,
+        choose(scores, threshold),
+        np.full(scores.shape, -1) if leaned is None else leaned,
+        tuple(run.model.config.labels),
+        tuple(run.model.config.modalities),
+        threshold,
+    )
 
 # %% ../nbs/21_training.ipynb #70d19e47
 def record_result(
-    run: Run, # a finished run
-    path,     # the JSON file to write
-    **more,   # anything else worth keeping, such as metrics of the test split
+    run: Run,  # a finished run
+    path,  # the JSON file to write
+    **more,  # anything else worth keeping, such as metrics of the test split
 ) -> Path:
     "One run as one JSON file: configuration, data, device, seed, versions, history, metrics. What the chapters show comes from such files."
     path = Path(path)

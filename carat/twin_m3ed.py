@@ -17,47 +17,85 @@ import numpy as np
 
 from .core import CaratError
 from .store import StoreWriter
-from .synthetic import Oracle, TwinSplit, _Frame, _ints, _pairs, _rng, _Settings, _thin, label_sets, split_sizes
+from carat.synthetic import (
+    Oracle,
+    TwinSplit,
+    _Frame,
+    _ints,
+    _pairs,
+    _rng,
+    _Settings,
+    _thin,
+    label_sets,
+    split_sizes,
+)
 
 # %% ../nbs/05_m3ed.ipynb #1b93dca3
-M3ED_LABELS = ("Happy", "Neutral", "Sad", "Disgust", "Anger", "Fear", "Surprise")  # the order of the feature files
+M3ED_LABELS = (
+    "Happy",
+    "Neutral",
+    "Sad",
+    "Disgust",
+    "Anger",
+    "Fear",
+    "Surprise",
+)  # the order of the feature files
 M3ED_MODALITIES = {"t": 768, "v": 342, "a": 1024}  # RoBERTa, DenseFace, wav2vec
-MAX_UTTERANCES = 60                                # of a dialogue that the benchmark keeps
+MAX_UTTERANCES = 60  # of a dialogue that the benchmark keeps
+
 
 def _sets(text: str) -> np.ndarray:
     "(128,) counts of label sets, from hexadecimal numbers whose leading bit is Happy, each with its count."
     n = np.zeros(128, int)
-    for pair in text.split(): n[int(pair.split(":")[0], 16)] = int(pair.split(":")[1])
+    for pair in text.split():
+        n[int(pair.split(":")[0], 16)] = int(pair.split(":")[1])
     return n
+
 
 # Counted over the published annotation of M3ED, official split.
 # sets: number of dialogues with each label set; lengths: utterances a dialogue : number of such dialogues; utterances: with each emotion
 M3ED_COUNTS = {
     "train": {
-        "sets": _sets("04:9 05:2 06:1 0c:10 0d:1 10:1 12:1 14:17 15:4 16:1 17:2 18:1 1c:2 1d:3 1e:1 1f:2 20:3 21:9 22:3 24:17 25:6 26:2 27:2 28:3 29:5 2a:1 "
-                      "2b:1 2c:20 2d:22 2e:1 2f:2 30:26 31:27 32:1 33:1 34:43 35:30 36:5 37:8 38:5 39:7 3b:1 3c:34 3d:23 3e:5 3f:2 41:1 4d:1 51:3 55:1 5c:1 "
-                      "60:20 61:40 64:11 65:9 66:1 67:1 68:13 69:16 6a:2 6c:14 6d:14 6f:3 70:22 71:40 72:1 73:1 74:14 75:16 76:5 77:5 78:11 79:10 7a:1 7c:14 7d:19 7e:2"),
-        "lengths": _pairs("7:1 8:4 9:3 10:8 11:11 12:22 13:16 14:18 15:26 16:19 17:18 18:30 19:37 20:35 21:31 22:22 23:27 24:40 25:27 26:20 27:23 28:22 29:25 "
-                          "30:15 31:22 32:12 33:16 34:9 35:17 36:11 37:15 38:6 39:11 40:9 41:8 42:5 43:8 44:7 45:2 46:5 47:4 48:1 49:1 50:2 51:2 52:1 53:2 54:1 "
-                          "55:1 56:2 59:1 61:1 66:1 67:1 71:1"),
-        "utterances": _ints("1625 7126 2734 1145 3814 280 696")},
+        "sets": _sets(
+            "04:9 05:2 06:1 0c:10 0d:1 10:1 12:1 14:17 15:4 16:1 17:2 18:1 1c:2 1d:3 1e:1 1f:2 20:3 21:9 22:3 24:17 25:6 26:2 27:2 28:3 29:5 2a:1 "
+            "2b:1 2c:20 2d:22 2e:1 2f:2 30:26 31:27 32:1 33:1 34:43 35:30 36:5 37:8 38:5 39:7 3b:1 3c:34 3d:23 3e:5 3f:2 41:1 4d:1 51:3 55:1 5c:1 "
+            "60:20 61:40 64:11 65:9 66:1 67:1 68:13 69:16 6a:2 6c:14 6d:14 6f:3 70:22 71:40 72:1 73:1 74:14 75:16 76:5 77:5 78:11 79:10 7a:1 7c:14 7d:19 7e:2"
+        ),
+        "lengths": _pairs(
+            "7:1 8:4 9:3 10:8 11:11 12:22 13:16 14:18 15:26 16:19 17:18 18:30 19:37 20:35 21:31 22:22 23:27 24:40 25:27 26:20 27:23 28:22 29:25 "
+            "30:15 31:22 32:12 33:16 34:9 35:17 36:11 37:15 38:6 39:11 40:9 41:8 42:5 43:8 44:7 45:2 46:5 47:4 48:1 49:1 50:2 51:2 52:1 53:2 54:1 "
+            "55:1 56:2 59:1 61:1 66:1 67:1 71:1"
+        ),
+        "utterances": _ints("1625 7126 2734 1145 3814 280 696"),
+    },
     "valid": {
-        "sets": _sets("04:2 07:1 14:2 15:3 16:1 1c:1 1d:1 20:1 22:1 24:3 25:3 27:1 2a:1 2c:6 2d:2 2f:1 30:8 31:1 34:9 35:5 36:2 37:2 38:2 3c:4 3d:2 3f:1 46:2 "
-                      "4d:1 60:7 61:5 64:2 65:3 68:3 69:1 6c:2 6d:3 6e:1 70:11 71:5 72:1 74:5 75:2 77:1 78:1 7c:1 7d:3"),
-        "lengths": _pairs("8:1 9:1 10:2 11:3 12:4 13:4 14:3 15:5 16:7 17:6 18:3 19:11 20:8 21:11 22:9 23:5 24:7 25:2 26:6 27:4 29:3 30:1 31:2 33:3 34:1 35:1 "
-                          "36:3 38:2 39:3 40:2 42:1 48:1 51:1"),
-        "utterances": _ints("303 1042 489 134 681 50 120")},
+        "sets": _sets(
+            "04:2 07:1 14:2 15:3 16:1 1c:1 1d:1 20:1 22:1 24:3 25:3 27:1 2a:1 2c:6 2d:2 2f:1 30:8 31:1 34:9 35:5 36:2 37:2 38:2 3c:4 3d:2 3f:1 46:2 "
+            "4d:1 60:7 61:5 64:2 65:3 68:3 69:1 6c:2 6d:3 6e:1 70:11 71:5 72:1 74:5 75:2 77:1 78:1 7c:1 7d:3"
+        ),
+        "lengths": _pairs(
+            "8:1 9:1 10:2 11:3 12:4 13:4 14:3 15:5 16:7 17:6 18:3 19:11 20:8 21:11 22:9 23:5 24:7 25:2 26:6 27:4 29:3 30:1 31:2 33:3 34:1 35:1 "
+            "36:3 38:2 39:3 40:2 42:1 48:1 51:1"
+        ),
+        "utterances": _ints("303 1042 489 134 681 50 120"),
+    },
     "test": {
-        "sets": _sets("04:1 0d:1 10:2 14:4 15:1 16:1 1a:1 1c:1 1d:1 21:3 22:1 23:2 24:2 25:5 27:1 28:1 2c:3 2d:4 30:7 31:10 33:2 34:9 35:7 36:1 37:3 38:3 39:5 "
-                      "3c:5 3d:5 3f:1 51:1 5d:1 60:10 61:12 65:2 68:3 69:3 6c:4 6d:3 6f:1 70:4 71:10 73:1 74:5 75:7 76:2 77:1 78:2 79:5 7c:4 7d:4 7f:1"),
-        "lengths": _pairs("8:1 9:1 11:5 12:8 13:6 14:6 15:8 16:3 17:7 18:7 19:10 20:7 21:14 22:9 23:10 24:12 25:8 26:5 27:7 28:10 29:3 30:4 31:1 32:4 33:3 34:1 "
-                          "35:1 36:3 37:2 38:1 39:2 40:3 41:3 42:1 51:2 97:1"),
-        "utterances": _ints("358 1853 734 218 736 65 234")},
+        "sets": _sets(
+            "04:1 0d:1 10:2 14:4 15:1 16:1 1a:1 1c:1 1d:1 21:3 22:1 23:2 24:2 25:5 27:1 28:1 2c:3 2d:4 30:7 31:10 33:2 34:9 35:7 36:1 37:3 38:3 39:5 "
+            "3c:5 3d:5 3f:1 51:1 5d:1 60:10 61:12 65:2 68:3 69:3 6c:4 6d:3 6f:1 70:4 71:10 73:1 74:5 75:7 76:2 77:1 78:2 79:5 7c:4 7d:4 7f:1"
+        ),
+        "lengths": _pairs(
+            "8:1 9:1 11:5 12:8 13:6 14:6 15:8 16:3 17:7 18:7 19:10 20:7 21:14 22:9 23:10 24:12 25:8 26:5 27:7 28:10 29:3 30:4 31:1 32:4 33:3 34:1 "
+            "35:1 36:3 37:2 38:1 39:2 40:3 41:3 42:1 51:2 97:1"
+        ),
+        "utterances": _ints("358 1853 734 218 736 65 234"),
+    },
 }
 
 # %% ../nbs/05_m3ed.ipynb #2b2736bb
-def m3ed_truth(split: str  # train, valid or test
-              ) -> np.ndarray:  # (N, 7) of 0 and 1
+def m3ed_truth(
+    split: str,  # train, valid or test
+) -> np.ndarray:  # (N, 7) of 0 and 1
     "The label sets of a split's dialogues, sorted: all that a constant predictor needs."
     return np.repeat(label_sets(7), M3ED_COUNTS[split]["sets"], axis=0)
 
@@ -65,13 +103,16 @@ def m3ed_truth(split: str  # train, valid or test
 @dataclass
 class DialoguePlan:
     "Everything about the dialogues of a split but their features; -1 past a dialogue's end."
-    y: np.ndarray        # (N, C) int8 labels
+
+    y: np.ndarray  # (N, C) int8 labels
     lengths: np.ndarray  # (N,) utterances, 7 to 60
     emotion: np.ndarray  # (N, 60) int8, the emotion of each utterance
     speaker: np.ndarray  # (N, 60) int8, who speaks: 0 or 1
 
 
-TURN = (24449 - 9082) / (24449 - 990)  # share of utterances whose speaker goes on: utterances, turns and dialogues of Appendix B
+TURN = (24449 - 9082) / (
+    24449 - 990
+)  # share of utterances whose speaker goes on: utterances, turns and dialogues of Appendix B
 
 
 def emotion_weights() -> np.ndarray:  # (7,) adds up to 1
@@ -83,22 +124,24 @@ def emotion_weights() -> np.ndarray:  # (7,) adds up to 1
 def _emotions(y, lengths, rng) -> np.ndarray:
     "An emotion for each utterance, drawn from the dialogue's set, again and again until every label of the set occurs."
     p = np.cumsum(y * emotion_weights(), 1)
-    p = p / p[:, -1:]                                              # (N, C)
+    p = p / p[:, -1:]  # (N, C)
     e, todo = np.full((len(y), MAX_UTTERANCES), -1, np.int8), np.arange(len(y))
     step = np.arange(MAX_UTTERANCES)
     while len(todo):
-        draw = (rng.random((len(todo), MAX_UTTERANCES, 1)) >= p[todo][:, None]).sum(2)   # (n, 60)
+        draw = (rng.random((len(todo), MAX_UTTERANCES, 1)) >= p[todo][:, None]).sum(2)  # (n, 60)
         draw[step >= lengths[todo, None]] = -1
         e[todo] = draw
         todo = todo[((draw[..., None] == np.arange(y.shape[1])).any(1) != y[todo]).any(1)]
     return e
 
 
-def plan_m3ed_twin(size: int | Mapping[str, int] = 990,  # dialogues in all, or {split: dialogues}
-                   seed: int = 0
-                  ) -> dict[str, DialoguePlan]:
+def plan_m3ed_twin(
+    size: int | Mapping[str, int] = 990,  # dialogues in all, or {split: dialogues}
+    seed: int = 0,
+) -> dict[str, DialoguePlan]:
     "Labels, lengths, speakers and emotions of a twin: M3ED's own label sets and lengths in random order at full size, evenly thinned below it. Raises CaratError for a size too small."
-    if not isinstance(seed, (int, np.integer)) or seed < 0: raise CaratError(f"seed is {seed!r}; it must be a whole number from 0 on.")
+    if not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise CaratError(f"seed is {seed!r}; it must be a whole number from 0 on.")
     plan = {}
     for k, (split, n) in enumerate(split_sizes(size, M3ED_COUNTS).items()):
         counts = M3ED_COUNTS[split]
@@ -107,82 +150,143 @@ def plan_m3ed_twin(size: int | Mapping[str, int] = 990,  # dialogues in all, or 
         lengths = np.minimum(value[_thin(many, n, _rng(seed, k, 1))], MAX_UTTERANCES)
         change = _rng(seed, k, 2).random((n, MAX_UTTERANCES)) >= TURN
         past = np.arange(MAX_UTTERANCES) >= lengths[:, None]
-        plan[split] = DialoguePlan(y, lengths, _emotions(y, lengths, _rng(seed, k, 3)), np.where(past, -1, np.cumsum(change, 1) % 2).astype(np.int8))
+        plan[split] = DialoguePlan(
+            y,
+            lengths,
+            _emotions(y, lengths, _rng(seed, k, 3)),
+            np.where(past, -1, np.cumsum(change, 1) % 2).astype(np.int8),
+        )
     return plan
 
 # %% ../nbs/05_m3ed.ipynb #a4d77a9f
 # The planted relevance: P(an utterance's emotion shows in the modality). What is left of a row shows nowhere.
-M3ED_RELEVANCE = np.array([  # text, vision, audio
-    [.20, .50, .15],    # Happy: a smile
-    [.40, .25, .15],    # Neutral
-    [.55, .10, .20],    # Sad: mostly said
-    [.50, .25, .10],    # Disgust: said or seen
-    [.15, .20, .50],    # Anger: mostly heard
-    [.30, .20, .35],    # Fear: said or heard
-    [.10, .60, .15]])   # Surprise: mostly seen
+M3ED_RELEVANCE = np.array(
+    [  # text, vision, audio
+        [0.20, 0.50, 0.15],  # Happy: a smile
+        [0.40, 0.25, 0.15],  # Neutral
+        [0.55, 0.10, 0.20],  # Sad: mostly said
+        [0.50, 0.25, 0.10],  # Disgust: said or seen
+        [0.15, 0.20, 0.50],  # Anger: mostly heard
+        [0.30, 0.20, 0.35],  # Fear: said or heard
+        [0.10, 0.60, 0.15],
+    ]
+)  # Surprise: mostly seen
 
 
 @dataclass
 class DialogueWorld(_Settings):
     "How emotions show in a dialogue, and what hides them. Another seed is another world."
-    seed: int = 0                     # of the patterns and of the mixing, not of the dialogues
-    relevance: np.ndarray = field(default_factory=lambda: M3ED_RELEVANCE.copy())  # (C, M) P(an emotion shows in m); rows add up to 1 or less
-    strength: float = 8.0             # detectability d' of one utterance's emotion at gain 1, its speaker known
-    gains: tuple = (.6, 1.0, 1.4)     # how strongly an utterance expresses itself in a modality; equally likely
-    distractors: tuple = (.1, .1)     # P(a distractor in a modality of an utterance): a half-look between two emotions; a pattern of none
-    half_look: float = .6             # cosine between the first distractor and the two emotions that it resembles
-    speaker: float = .7               # sd of a speaker's shift along every direction, in sds of the noise
-    identity: float = 3.0             # sd of a speaker's shift along eight directions that carry nothing else
+
+    seed: int = 0  # of the patterns and of the mixing, not of the dialogues
+    relevance: np.ndarray = field(
+        default_factory=lambda: M3ED_RELEVANCE.copy()
+    )  # (C, M) P(an emotion shows in m); rows add up to 1 or less
+    strength: float = (
+        8.0  # detectability d' of one utterance's emotion at gain 1, its speaker known
+    )
+    gains: tuple = (
+        0.6,
+        1.0,
+        1.4,
+    )  # how strongly an utterance expresses itself in a modality; equally likely
+    distractors: tuple = (
+        0.1,
+        0.1,
+    )  # P(a distractor in a modality of an utterance): a half-look between two emotions; a pattern of none
+    half_look: float = (
+        0.6  # cosine between the first distractor and the two emotions that it resembles
+    )
+    speaker: float = 0.7  # sd of a speaker's shift along every direction, in sds of the noise
+    identity: float = 3.0  # sd of a speaker's shift along eight directions that carry nothing else
     modalities: Mapping[str, int] = field(default_factory=lambda: dict(M3ED_MODALITIES))
 
     def __post_init__(self):
         self.relevance = np.asarray(self.relevance, dtype=float)
         C, M = len(M3ED_LABELS), len(self.modalities)
-        if self.relevance.shape != (C, M) or not (self.relevance >= 0).all() or (self.relevance.sum(1) > 1 + 1e-9).any():
-            raise CaratError(f"relevance has shape {self.relevance.shape}; it must be ({C}, {M}) of probabilities, and no row may add up to more than 1.")
+        if (
+            self.relevance.shape != (C, M)
+            or not (self.relevance >= 0).all()
+            or (self.relevance.sum(1) > 1 + 1e-9).any()
+        ):
+            raise CaratError(
+                f"relevance has shape {self.relevance.shape}; it must be ({C}, {M}) of probabilities, and no row may add up to more than 1."
+            )
         if len(self.distractors) != 2 or min(self.distractors) < 0 or sum(self.distractors) >= 1:
-            raise CaratError(f"distractors is {self.distractors}; give two probabilities that add up to less than 1.")
-        if not np.isfinite(self.strength) or self.strength < 0: raise CaratError(f"strength is {self.strength}; it must be a number from 0 on.")
-        if min(self.modalities.values()) < 24: raise CaratError("every modality needs a width of at least 24: 16 for patterns, 8 for speakers.")
+            raise CaratError(
+                f"distractors is {self.distractors}; give two probabilities that add up to less than 1."
+            )
+        if not np.isfinite(self.strength) or self.strength < 0:
+            raise CaratError(f"strength is {self.strength}; it must be a number from 0 on.")
+        if min(self.modalities.values()) < 24:
+            raise CaratError(
+                "every modality needs a width of at least 24: 16 for patterns, 8 for speakers."
+            )
         self.parts = {m: _Voice(self, k, d) for k, (m, d) in enumerate(self.modalities.items())}
 
 
 class _Voice(_Frame):
     "One modality of a world of dialogues: its frame, and one direction for each of seven emotions and two distractors."
+
     def __init__(self, world: DialogueWorld, index: int, d: int):
         super().__init__(_rng(world.seed, 2000 + index), d, world.speaker, world.identity)
         C, h = len(M3ED_LABELS), world.half_look
         self.d, self.tau, self.gains = d, float(world.speaker), np.asarray(world.gains, float)
-        self.rate = np.array([1 - sum(world.distractors), *world.distractors])           # no distractor, the first, the second
-        self.pattern = np.eye(self.K)[:C + 2]                                            # (C + 2, K)
-        a, b = [(0, 6), (2, 5), (3, 4)][index % 3]                                       # the pair that the first distractor lies between
-        self.pattern[C] = h * (self.pattern[a] + self.pattern[b]) / math.sqrt(2) + math.sqrt(1 - h * h) * self.pattern[C]
+        self.rate = np.array(
+            [1 - sum(world.distractors), *world.distractors]
+        )  # no distractor, the first, the second
+        self.pattern = np.eye(self.K)[: C + 2]  # (C + 2, K)
+        a, b = [(0, 6), (2, 5), (3, 4)][
+            index % 3
+        ]  # the pair that the first distractor lies between
+        self.pattern[C] = (
+            h * (self.pattern[a] + self.pattern[b]) / math.sqrt(2)
+            + math.sqrt(1 - h * h) * self.pattern[C]
+        )
         self.pattern *= world.strength
 
 # %% ../nbs/05_m3ed.ipynb #c3227243
 class DialogueSplit(TwinSplit):
     "One split of a twin of M3ED in memory: batches as of a store, and the truth: `planted`, `start`, `emotion`, `speaker`, `channel`, `gain`, `distractor`, `shift`."
-    def __init__(self,
-                 world: DialogueWorld,     # the world that the dialogues live in
-                 name: str,                # train, valid or test
-                 plan: DialoguePlan,       # labels, lengths, emotions, speakers
-                 seed: int,                # of the dialogues
-                 keep_values: bool = True  # make the features now and keep them; else `chunks` makes them on the way
-                ):
-        k, N, C, M = list(M3ED_COUNTS).index(name), len(plan.y), len(M3ED_LABELS), len(world.modalities)
+
+    def __init__(
+        self,
+        world: DialogueWorld,  # the world that the dialogues live in
+        name: str,  # train, valid or test
+        plan: DialoguePlan,  # labels, lengths, emotions, speakers
+        seed: int,  # of the dialogues
+        keep_values: bool = True,  # make the features now and keep them; else `chunks` makes them on the way
+    ):
+        k, N, C, M = (
+            list(M3ED_COUNTS).index(name),
+            len(plan.y),
+            len(M3ED_LABELS),
+            len(world.modalities),
+        )
         self.world, self.name, self._plan, self._key = world, name, plan, (seed, k)
-        self.labels, self.modalities, self.emotion, self.speaker = M3ED_LABELS, dict(world.modalities), plan.emotion, plan.speaker
+        self.labels, self.modalities, self.emotion, self.speaker = (
+            M3ED_LABELS,
+            dict(world.modalities),
+            plan.emotion,
+            plan.speaker,
+        )
         self.id = [f"synthetic_{name}_{i:04d}" for i in range(N)]
         self.y, self.present = plan.y.astype(np.float32), np.ones((N, M), bool)
         rng = _rng(seed, k, 4)
-        none = (rng.random((N, C, 1)) >= np.cumsum(world.relevance, 1)).sum(2)           # (N, C) 0 ... M - 1, and M for nowhere
-        self.channel = np.where((plan.y > 0) & (none < M), none, -1)                     # (N, C)
-        self.planted = self.channel[..., None] == np.arange(M)                           # (N, C, M) bool
-        first = (plan.emotion[..., None] == np.arange(C)).argmax(1)                      # (N, C) first utterance of the emotion
-        self.start = np.where(self.planted, first[..., None], -1)                        # (N, C, M)
+        none = (rng.random((N, C, 1)) >= np.cumsum(world.relevance, 1)).sum(
+            2
+        )  # (N, C) 0 ... M - 1, and M for nowhere
+        self.channel = np.where((plan.y > 0) & (none < M), none, -1)  # (N, C)
+        self.planted = self.channel[..., None] == np.arange(M)  # (N, C, M) bool
+        first = (plan.emotion[..., None] == np.arange(C)).argmax(
+            1
+        )  # (N, C) first utterance of the emotion
+        self.start = np.where(self.planted, first[..., None], -1)  # (N, C, M)
         shape = (N, MAX_UTTERANCES, M)
         self.gain = np.asarray(world.gains)[_rng(seed, k, 5).integers(len(world.gains), size=shape)]
-        self.distractor = (_rng(seed, k, 6).random((*shape, 1)) >= np.cumsum([1 - sum(world.distractors), world.distractors[0]])).sum(3)  # 0 none, 1, 2
+        self.distractor = (
+            _rng(seed, k, 6).random((*shape, 1))
+            >= np.cumsum([1 - sum(world.distractors), world.distractors[0]])
+        ).sum(3)  # 0 none, 1, 2
         self.lengths = {m: plan.lengths for m in world.modalities}
         self.offsets = np.concatenate([[0], np.cumsum(plan.lengths)])
         if keep_values:
@@ -191,7 +295,9 @@ class DialogueSplit(TwinSplit):
                 pieces = list(self.chunks(m))
                 self.values[m] = np.concatenate([v.astype(np.float16) for _, _, v, _ in pieces])
                 shift.append(np.concatenate([s for *_, s in pieces]))
-            self.shift = np.stack(shift, 2)                                              # (N, 2, M, K) the speakers' shifts along the patterns' directions
+            self.shift = np.stack(
+                shift, 2
+            )  # (N, 2, M, K) the speakers' shifts along the patterns' directions
 
     def chunks(self, m, chunk=128):
         "Yield (first dialogue, last dialogue, values (sum L, d) float32, shift (n, 2, K)) of one modality."
@@ -200,59 +306,105 @@ class DialogueSplit(TwinSplit):
         mix, offset, pattern = (v.astype(np.float32) for v in (part.mix, part.offset, part.pattern))
         for lo in range(0, len(self), chunk):
             n = slice(lo, min(lo + chunk, len(self)))
-            b, step = np.nonzero(plan.emotion[n] >= 0)                                   # (sum L,) dialogue and utterance of each row
+            b, step = np.nonzero(
+                plan.emotion[n] >= 0
+            )  # (sum L,) dialogue and utterance of each row
             b += lo
-            shift = rng.standard_normal((n.stop - lo, 2, part.d), dtype=np.float32) * part.shift_sd.astype(np.float32)
-            w = rng.standard_normal((len(b), part.d), dtype=np.float32) + shift[b - lo, plan.speaker[b, step]]
-            e, odd, gain = plan.emotion[b, step], self.distractor[b, step, i], self.gain[b, step, i, None].astype(np.float32)
+            shift = rng.standard_normal(
+                (n.stop - lo, 2, part.d), dtype=np.float32
+            ) * part.shift_sd.astype(np.float32)
+            w = (
+                rng.standard_normal((len(b), part.d), dtype=np.float32)
+                + shift[b - lo, plan.speaker[b, step]]
+            )
+            e, odd, gain = (
+                plan.emotion[b, step],
+                self.distractor[b, step, i],
+                self.gain[b, step, i, None].astype(np.float32),
+            )
             shows = self.channel[b, e] == i
-            w[shows, :part.K] += gain[shows] * pattern[e[shows]]
-            w[odd > 0, :part.K] += gain[odd > 0] * pattern[len(M3ED_LABELS) - 1 + odd[odd > 0]]
-            yield lo, n.stop, w @ mix + offset, shift[..., :part.K]
+            w[shows, : part.K] += gain[shows] * pattern[e[shows]]
+            w[odd > 0, : part.K] += gain[odd > 0] * pattern[len(M3ED_LABELS) - 1 + odd[odd > 0]]
+            yield lo, n.stop, w @ mix + offset, shift[..., : part.K]
 
 # %% ../nbs/05_m3ed.ipynb #0204e286
-def make_m3ed_twin(size: int | Mapping[str, int] = 990,  # dialogues in all, or {split: dialogues}
-                   seed: int = 0,                        # of the dialogues
-                   world: DialogueWorld | None = None    # the world that they live in; None is DialogueWorld()
-                  ) -> dict[str, DialogueSplit]:         # train, valid, test
+def make_m3ed_twin(
+    size: int | Mapping[str, int] = 990,  # dialogues in all, or {split: dialogues}
+    seed: int = 0,  # of the dialogues
+    world: DialogueWorld | None = None,  # the world that they live in; None is DialogueWorld()
+) -> dict[str, DialogueSplit]:  # train, valid, test
     "A synthetic twin of M3ED in memory. Raises CaratError for a size out of range."
     world = DialogueWorld() if world is None else world
-    return {name: DialogueSplit(world, name, plan, seed) for name, plan in plan_m3ed_twin(size, seed).items()}
+    return {
+        name: DialogueSplit(world, name, plan, seed)
+        for name, plan in plan_m3ed_twin(size, seed).items()
+    }
 
 
-def write_m3ed_twin(path,                                  # of the store to write
-                    size: int | Mapping[str, int] = 990,   # dialogues in all, or {split: dialogues}
-                    seed: int = 0,                         # of the dialogues
-                    strength: float | None = None,         # how clearly an emotion shows; None is DialogueWorld's
-                    overwrite: bool = False,               # replace the file where it exists
-                    world: DialogueWorld | None = None     # the world that they live in, in place of `strength`
-                   ) -> Path:                              # the store
+def write_m3ed_twin(
+    path,  # of the store to write
+    size: int | Mapping[str, int] = 990,  # dialogues in all, or {split: dialogues}
+    seed: int = 0,  # of the dialogues
+    strength: float | None = None,  # how clearly an emotion shows; None is DialogueWorld's
+    overwrite: bool = False,  # replace the file where it exists
+    world: DialogueWorld | None = None,  # the world that they live in, in place of `strength`
+) -> Path:  # the store
     """Write a synthetic twin of M3ED as a store, with `planted` (C, M), `start` (C, M), `emotion` (60,), `speaker` (60,) and `shift` for every dialogue.
 
     Raises CaratError for a size or an option out of range.
     """
-    if world is not None and strength is not None: raise CaratError("strength belongs to the world: give one of the two.")
-    world, path = world or DialogueWorld(**({} if strength is None else {"strength": strength})), Path(path)
+    if world is not None and strength is not None:
+        raise CaratError("strength belongs to the world: give one of the two.")
+    world, path = (
+        world or DialogueWorld(**({} if strength is None else {"strength": strength})),
+        Path(path),
+    )
     C, M = world.relevance.shape
-    extras = {"planted": ("bool", (C, M)), "start": ("int16", (C, M)), "emotion": ("int8", (MAX_UTTERANCES,)), "speaker": ("int8", (MAX_UTTERANCES,)),
-              "shift": ("float32", (2, M, _Frame.K))}
+    extras = {
+        "planted": ("bool", (C, M)),
+        "start": ("int16", (C, M)),
+        "emotion": ("int8", (MAX_UTTERANCES,)),
+        "speaker": ("int8", (MAX_UTTERANCES,)),
+        "shift": ("float32", (2, M, _Frame.K)),
+    }
     attrs = {"synthetic": True, "seed": seed, "world_of_dialogues": world.to_json()}
-    with StoreWriter(path, "synthetic twin of M3ED", M3ED_LABELS, world.modalities, "float16", extras, attrs, overwrite) as store:
+    with StoreWriter(
+        path,
+        "synthetic twin of M3ED",
+        M3ED_LABELS,
+        world.modalities,
+        "float16",
+        extras,
+        attrs,
+        overwrite,
+    ) as store:
         for name, plan in plan_m3ed_twin(size, seed).items():
             split = DialogueSplit(world, name, plan, seed, keep_values=False)
             for pieces in zip(*(split.chunks(m) for m in world.modalities)):
                 i = slice(*pieces[0][:2])
                 x = {m: (v, plan.lengths[i]) for m, (_, _, v, _) in zip(world.modalities, pieces)}
-                store.add_many(name, split.id[i], split.y[i], x, {"shift": np.stack([s for *_, s in pieces], 2),
-                                                                  **{k: getattr(split, k)[i] for k in ("planted", "start", "emotion", "speaker")}})
+                store.add_many(
+                    name,
+                    split.id[i],
+                    split.y[i],
+                    x,
+                    {
+                        "shift": np.stack([s for *_, s in pieces], 2),
+                        **{
+                            k: getattr(split, k)[i]
+                            for k in ("planted", "start", "emotion", "speaker")
+                        },
+                    },
+                )
     return path
 
 # %% ../nbs/05_m3ed.ipynb #e3fa626b
 def _cover(weights: np.ndarray, L: int) -> np.ndarray:
     "(2, ..., 2) for each label set y: P(L draws with these weights fall on y and on all of it)."
     A = np.zeros(())
-    for w in weights: A = np.stack([A, A + w], -1)                 # (2,)*C: total weight of each set
-    return _moebius(A ** L)
+    for w in weights:
+        A = np.stack([A, A + w], -1)  # (2,)*C: total weight of each set
+    return _moebius(A**L)
 
 
 def _moebius(A: np.ndarray) -> np.ndarray:
@@ -265,70 +417,127 @@ def _moebius(A: np.ndarray) -> np.ndarray:
 
 def _odds(part: _Voice, x: np.ndarray, shift: np.ndarray | None) -> np.ndarray:
     "(L, C): log of how much more likely an utterance's features (L, d) are if its emotion is c and shows here than if it shows elsewhere."
-    u, sd, C, rate = (x.astype(np.float64) - part.offset) @ part.unmix, 1.0, len(M3ED_LABELS), np.log(part.rate)
-    if shift is None: sd = math.sqrt(1 + part.tau ** 2)            # the shift is unknown: as if it were noise
-    else: u = u - shift                                            # (L, K)
-    T = np.concatenate([part.pattern, np.zeros((1, part.K))]) / sd                       # (C + 3, K): emotions, two distractors, nothing
+    u, sd, C, rate = (
+        (x.astype(np.float64) - part.offset) @ part.unmix,
+        1.0,
+        len(M3ED_LABELS),
+        np.log(part.rate),
+    )
+    if shift is None:
+        sd = math.sqrt(1 + part.tau**2)  # the shift is unknown: as if it were noise
+    else:
+        u = u - shift  # (L, K)
+    T = (
+        np.concatenate([part.pattern, np.zeros((1, part.K))]) / sd
+    )  # (C + 3, K): emotions, two distractors, nothing
     a, G, here, there = (u / sd) @ T.T, T @ T.T, -np.inf, -np.inf
     for g in part.gains:
         for r, odd in zip(rate, (C + 2, C, C + 1)):
             there = np.logaddexp(there, r + g * a[:, odd, None] - g * g * G[odd, odd] / 2)
-            here = np.logaddexp(here, r + g * (a[:, :C] + a[:, odd, None]) - g * g * (np.diag(G)[:C] + G[odd, odd] + 2 * G[:C, odd]) / 2)
+            here = np.logaddexp(
+                here,
+                r
+                + g * (a[:, :C] + a[:, odd, None])
+                - g * g * (np.diag(G)[:C] + G[odd, odd] + 2 * G[:C, odd]) / 2,
+            )
     return here - there
 
 
 def _posterior(odds: np.ndarray, relevance: np.ndarray, prior: np.ndarray) -> tuple:
     "P(y) (2^C,) and P(c shows in m) (C, M) of a dialogue whose utterances have these log odds (L, C, M); prior (2^C,) of the label sets."
     L, C, M = odds.shape
-    w, top = emotion_weights(), np.maximum(odds.max((1, 2), keepdims=True), 0)           # (L, 1, 1)
-    options = np.concatenate([np.zeros((L, C, 1)), w[:, None] * np.exp(odds - top), np.broadcast_to(w[:, None] * np.exp(-top), (L, C, 1))], 2)  # not in the set; in it and showing in m; showing nowhere
-    def each(rows, combine):                                       # one value of each label's row, for every assignment: (M + 2) ** len(rows)
+    w, top = emotion_weights(), np.maximum(odds.max((1, 2), keepdims=True), 0)  # (L, 1, 1)
+    options = np.concatenate(
+        [
+            np.zeros((L, C, 1)),
+            w[:, None] * np.exp(odds - top),
+            np.broadcast_to(w[:, None] * np.exp(-top), (L, C, 1)),
+        ],
+        2,
+    )  # not in the set; in it and showing in m; showing nowhere
+
+    def each(
+        rows, combine
+    ):  # one value of each label's row, for every assignment: (M + 2) ** len(rows)
         A = rows[0]
-        for r in rows[1:]: A = combine(A[:, None], r).ravel()
+        for r in rows[1:]:
+            A = combine(A[:, None], r).ravel()
         return A
-    P, half = each(np.concatenate([np.ones((C, 1)), relevance, 1 - relevance.sum(1, keepdims=True)], 1), np.multiply), C // 2
+
+    P, half = (
+        each(
+            np.concatenate([np.ones((C, 1)), relevance, 1 - relevance.sum(1, keepdims=True)], 1),
+            np.multiply,
+        ),
+        C // 2,
+    )
     A, P = np.empty(((M + 2) ** half, (M + 2) ** (C - half))), P.reshape((M + 2) ** half, -1)
-    for row in options:                                            # the product over utterances of the sum over emotions, for every assignment at once
+    for row in (
+        options
+    ):  # the product over utterances of the sum over emotions, for every assignment at once
         np.add(each(row[:half], np.add)[:, None], each(row[half:], np.add), out=A)
         P *= A
     P = P.reshape((M + 2,) * C)
     cover = _cover(w, L).ravel()
     weight = np.where(cover > 1e-12, prior / np.maximum(cover, 1e-300), 0).reshape((2,) * C)
-    def settle(A, but=None):                                       # sum over the channels of all labels, or of all but one
+
+    def settle(A, but=None):  # sum over the channels of all labels, or of all but one
         for c in range(C):
             if c != but:
-                A = A.reshape(2 ** c if but is None or but > c else 2 ** (c - 1) * (M + 2), M + 2, -1)
+                A = A.reshape(2**c if but is None or but > c else 2 ** (c - 1) * (M + 2), M + 2, -1)
                 A = np.stack([A[:, 0], A[:, 1:].sum(1)], 1)
         return A.reshape([M + 2 if c == but else 2 for c in range(C)])
+
     Z = np.maximum(_moebius(settle(P)), 0) * weight
     total, shows = Z.sum(), np.zeros((C, M))
     for c in range(C):
         A = np.moveaxis(settle(P, c), c, 0)
-        for m in range(M): shows[c, m] = (_moebius(A[m + 1] - relevance[c, m] * A[0]) * np.moveaxis(weight, c, 0)[1]).sum() / total
+        for m in range(M):
+            shows[c, m] = (
+                _moebius(A[m + 1] - relevance[c, m] * A[0]) * np.moveaxis(weight, c, 0)[1]
+            ).sum() / total
     return Z.ravel() / total, np.clip(shows, 0, 1)
 
 # %% ../nbs/05_m3ed.ipynb #ed47b0c3
 def _world_of_dialogues(split) -> DialogueWorld:
     "The world that a split says it comes from."
-    if hasattr(split, "channel"): return split.world
+    if hasattr(split, "channel"):
+        return split.world
     text = getattr(getattr(split, "store", None), "attrs", {}).get("world_of_dialogues")
-    if text is None: raise CaratError("this split does not come from a synthetic twin of M3ED, so nobody knows the truth about it: there is no oracle.")
+    if text is None:
+        raise CaratError(
+            "this split does not come from a synthetic twin of M3ED, so nobody knows the truth about it: there is no oracle."
+        )
     return DialogueWorld.from_json(text if isinstance(text, str) else text.decode())
 
 
-def m3ed_oracle(split,                                    # of a twin of M3ED, in memory or of a store
-                world: DialogueWorld | None = None,       # the world that made it; None asks the split
-                modalities: Sequence[str] | None = None,  # the ones the oracle may look at; None is all
-                prior: str = "train",                     # the split whose label sets are the prior
-                know_speaker: bool = True                 # tell it the speakers' shifts; else it takes them for noise
-               ) -> Oracle:
+def m3ed_oracle(
+    split,  # of a twin of M3ED, in memory or of a store
+    world: DialogueWorld | None = None,  # the world that made it; None asks the split
+    modalities: Sequence[str] | None = None,  # the ones the oracle may look at; None is all
+    prior: str = "train",  # the split whose label sets are the prior
+    know_speaker: bool = True,  # tell it the speakers' shifts; else it takes them for noise
+) -> Oracle:
     "The exact posterior of labels and shows given a dialogue and its speakers' shifts: no predictor does better. Raises CaratError for an unknown modality or prior."
     world = _world_of_dialogues(split) if world is None else world
     names = list(world.parts)
-    modalities = names if modalities is None else [modalities] if isinstance(modalities, str) else list(modalities)
-    if set(modalities) - set(names): raise CaratError(f"the twin has the modalities {names}, not {sorted(set(modalities) - set(names))}.")
-    if prior not in M3ED_COUNTS: raise CaratError(f"prior is {prior!r}; the splits are {list(M3ED_COUNTS)}.")
-    seen, get = [names.index(m) for m in modalities], lambda k: getattr(split, k) if hasattr(split, k) else split.extra(k)
+    modalities = (
+        names
+        if modalities is None
+        else [modalities]
+        if isinstance(modalities, str)
+        else list(modalities)
+    )
+    if set(modalities) - set(names):
+        raise CaratError(
+            f"the twin has the modalities {names}, not {sorted(set(modalities) - set(names))}."
+        )
+    if prior not in M3ED_COUNTS:
+        raise CaratError(f"prior is {prior!r}; the splits are {list(M3ED_COUNTS)}.")
+    seen, get = (
+        [names.index(m) for m in modalities],
+        lambda k: getattr(split, k) if hasattr(split, k) else split.extra(k),
+    )
     speaker, shift, Y = get("speaker"), get("shift"), label_sets(7)
     weight = M3ED_COUNTS[prior]["sets"] / M3ED_COUNTS[prior]["sets"].sum()
     scores, shows = np.zeros((len(split), 7)), np.full((len(split), 7, len(names)), np.nan)
@@ -337,7 +546,14 @@ def m3ed_oracle(split,                                    # of a twin of M3ED, i
         L = b.mask[names[0]].sum(1).numpy()
         for k in range(len(b)):
             i, n = lo + k, int(L[k])
-            odds = [_odds(world.parts[m], b.x[m][k, :n].float().numpy(), shift[i, speaker[i, :n], j] if know_speaker else None) for m, j in zip(modalities, seen)]
+            odds = [
+                _odds(
+                    world.parts[m],
+                    b.x[m][k, :n].float().numpy(),
+                    shift[i, speaker[i, :n], j] if know_speaker else None,
+                )
+                for m, j in zip(modalities, seen)
+            ]
             p, shows[i][:, seen] = _posterior(np.stack(odds, 2), world.relevance[:, seen], weight)
             scores[i] = p @ Y
     return Oracle(np.clip(scores, 0, 1), shows)

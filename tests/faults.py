@@ -1,4 +1,5 @@
 "What can happen to a file: seeded damage, the same for every format."
+
 import numpy as np
 
 
@@ -8,11 +9,16 @@ def damaged(whole: bytes, i: int, at=None) -> bytes:
     at = np.flatnonzero(data) if at is None else np.asarray(at)
     a, b, n = int(rng.choice(at)), int(rng.choice(at)), int(rng.integers(1, 17))
     match i % 10:
-        case 0: return whole[:rng.integers(len(whole))]
-        case 1: return whole[:a] + rng.bytes(n) + whole[a:]
-        case 2: return whole[:a] + whole[a + n:]
-        case 3: return whole[:a] + whole[b:b + 4 * n] + whole[a + 4 * n:]
-        case 4: return whole[:a] + bytes([whole[a] ^ 1 << int(rng.integers(8))]) + whole[a + 1:]
+        case 0:
+            return whole[: rng.integers(len(whole))]
+        case 1:
+            return whole[:a] + rng.bytes(n) + whole[a:]
+        case 2:
+            return whole[:a] + whole[a + n :]
+        case 3:
+            return whole[:a] + whole[b : b + 4 * n] + whole[a + 4 * n :]
+        case 4:
+            return whole[:a] + bytes([whole[a] ^ 1 << int(rng.integers(8))]) + whole[a + 1 :]
     bad = data.copy()
     bad[rng.choice(at, 1 + i % 4)] = rng.integers(0, 256, 1 + i % 4)
     return bad.tobytes()

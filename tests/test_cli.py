@@ -1,4 +1,5 @@
 "The command line, end to end on a tiny synthetic twin, and what it says when the input is wrong."
+
 import csv
 import json
 import os
@@ -14,11 +15,32 @@ import pytest
 from carat import cli
 from carat.store import Store, StoreWriter
 
-SMALL = ["--model.layers", "1", "1", "1", "--model.d", "16", "--model.d-z", "8", "--model.d-h", "8", "--model.heads", "2",
-         "--model.ff", "16", "--model.queue", "256", "--device", "cpu", "--batch-size", "32"]
+SMALL = [
+    "--model.layers",
+    "1",
+    "1",
+    "1",
+    "--model.d",
+    "16",
+    "--model.d-z",
+    "8",
+    "--model.d-h",
+    "8",
+    "--model.heads",
+    "2",
+    "--model.ff",
+    "16",
+    "--model.queue",
+    "256",
+    "--device",
+    "cpu",
+    "--batch-size",
+    "32",
+]
 
 
-def carat(*argv): return cli.main([str(a) for a in argv])
+def carat(*argv):
+    return cli.main([str(a) for a in argv])
 
 
 @pytest.fixture(scope="module")
@@ -37,16 +59,28 @@ def says(capsys, code, *words):
     assert code == 2, err
     assert len(lines) == 1 and lines[0].startswith("carat: "), err
     assert "Traceback" not in err
-    for word in words: assert str(word) in lines[0], (word, lines[0])
+    for word in words:
+        assert str(word) in lines[0], (word, lines[0])
 
 
 def test_run_folder(folder):
     config = json.loads((folder / "run/config.json").read_text())
     assert config["model"]["name"] == "carat" and config["model"]["config"]["layers"] == [1, 1, 1]
-    assert config["training"]["epochs"] == 2 and config["seed"] == 1 and config["device"]["type"] == "cpu"
-    assert config["data"]["modalities"] == {"t": 300, "v": 35, "a": 74} and {"torch", "carat", "python", "numpy"} <= set(config["versions"])
+    assert (
+        config["training"]["epochs"] == 2
+        and config["seed"] == 1
+        and config["device"]["type"] == "cpu"
+    )
+    assert config["data"]["modalities"] == {"t": 300, "v": 35, "a": 74} and {
+        "torch",
+        "carat",
+        "python",
+        "numpy",
+    } <= set(config["versions"])
     history = [json.loads(line) for line in (folder / "run/history.jsonl").read_text().splitlines()]
-    assert [r["epoch"] for r in history] == [1, 2] and all({"losses", "lr", "valid", "seconds"} <= set(r) for r in history)
+    assert [r["epoch"] for r in history] == [1, 2] and all(
+        {"losses", "lr", "valid", "seconds"} <= set(r) for r in history
+    )
     metrics = json.loads((folder / "run/metrics.json").read_text())
     assert metrics["valid"]["f1"] == max(r["valid"]["f1"] for r in history)
     assert list((folder / "run/tensorboard").glob("events.*"))
@@ -60,105 +94,260 @@ def test_check(folder, capsys):
 
 
 def test_evaluate(folder, capsys):
-    assert carat("evaluate", folder / "run", folder / "twin.h5", "--split", "valid", "--device", "cpu", "--out", folder / "valid.json") == 0
+    assert (
+        carat(
+            "evaluate",
+            folder / "run",
+            folder / "twin.h5",
+            "--split",
+            "valid",
+            "--device",
+            "cpu",
+            "--out",
+            folder / "valid.json",
+        )
+        == 0
+    )
     assert "micro-F1" in capsys.readouterr().out
-    assert json.loads((folder / "valid.json").read_text()) == json.loads((folder / "run/metrics.json").read_text())["valid"]
+    assert (
+        json.loads((folder / "valid.json").read_text())
+        == json.loads((folder / "run/metrics.json").read_text())["valid"]
+    )
 
 
 def test_predict(folder):
-    assert carat("predict", folder / "run", folder / "twin.h5", "--split", "test", "--device", "cpu", "--out", folder / "test.csv") == 0
+    assert (
+        carat(
+            "predict",
+            folder / "run",
+            folder / "twin.h5",
+            "--split",
+            "test",
+            "--device",
+            "cpu",
+            "--out",
+            folder / "test.csv",
+        )
+        == 0
+    )
     store = Store(folder / "twin.h5")
     threshold = json.loads((folder / "run/metrics.json").read_text())["threshold"]
-    with open(folder / "test.csv", newline="") as f: rows = list(csv.DictReader(f))
+    with open(folder / "test.csv", newline="") as f:
+        rows = list(csv.DictReader(f))
     assert [r["id"] for r in rows] == [str(i) for i in store["test"].id]
     assert list(rows[0]) == ["id", "labels", *store.labels, *(f"{c}_from" for c in store.labels)]
     for r in rows:
-        assert r["labels"].split(";") == [c for c in store.labels if float(r[c]) > threshold] or not r["labels"]
-        assert all(0 <= float(r[c]) <= 1 and r[f"{c}_from"] in store.modalities for c in store.labels)
+        assert (
+            r["labels"].split(";") == [c for c in store.labels if float(r[c]) > threshold]
+            or not r["labels"]
+        )
+        assert all(
+            0 <= float(r[c]) <= 1 and r[f"{c}_from"] in store.modalities for c in store.labels
+        )
 
 
 def test_presets_and_overrides(folder, tmp_path):
-    assert carat("train", folder / "twin.h5", "--out", tmp_path / "ref", "--preset", "reference", "--epochs", 1, "--quiet", "--model.gamma-s", 0.1, *SMALL) == 0
+    assert (
+        carat(
+            "train",
+            folder / "twin.h5",
+            "--out",
+            tmp_path / "ref",
+            "--preset",
+            "reference",
+            "--epochs",
+            1,
+            "--quiet",
+            "--model.gamma-s",
+            0.1,
+            *SMALL,
+        )
+        == 0
+    )
     config = json.loads((tmp_path / "ref/config.json").read_text())
-    assert config["model"]["config"]["rec_norm"] == "mse" and config["model"]["config"]["gamma_s"] == 0.1
-    assert config["training"]["optimizer"] == "bertadam" and config["training"]["threshold"] == 0.25 and config["training"]["drop_last"]
+    assert (
+        config["model"]["config"]["rec_norm"] == "mse"
+        and config["model"]["config"]["gamma_s"] == 0.1
+    )
+    assert (
+        config["training"]["optimizer"] == "bertadam"
+        and config["training"]["threshold"] == 0.25
+        and config["training"]["drop_last"]
+    )
     small = [a for a in SMALL if a != "--model.layers"]
     one = ["--modalities", "v", "--model.layers", "1", *small[3:]]
-    assert carat("train", folder / "twin.h5", "--out", tmp_path / "one", "--epochs", 1, "--quiet", *one) == 0
-    assert json.loads((tmp_path / "one/config.json").read_text())["model"]["config"]["modalities"] == {"v": 35}
-    assert carat("evaluate", tmp_path / "one", folder / "twin.h5", "--device", "cpu") == 0  # the other modalities are not looked at
+    assert (
+        carat(
+            "train", folder / "twin.h5", "--out", tmp_path / "one", "--epochs", 1, "--quiet", *one
+        )
+        == 0
+    )
+    assert json.loads((tmp_path / "one/config.json").read_text())["model"]["config"][
+        "modalities"
+    ] == {"v": 35}
+    assert (
+        carat("evaluate", tmp_path / "one", folder / "twin.h5", "--device", "cpu") == 0
+    )  # the other modalities are not looked at
 
 
 def test_an_existing_run_is_not_overwritten_unasked(folder, tmp_path, capsys):
     shutil.copytree(folder / "run", tmp_path / "run")
     before = (tmp_path / "run/best.safetensors").read_bytes()
-    code = carat("train", folder / "twin.h5", "--out", tmp_path / "run", "--epochs", 1, "--quiet", *SMALL)
+    code = carat(
+        "train", folder / "twin.h5", "--out", tmp_path / "run", "--epochs", 1, "--quiet", *SMALL
+    )
     says(capsys, code, tmp_path / "run", "--overwrite")
     assert (tmp_path / "run/best.safetensors").read_bytes() == before
-    assert carat("train", folder / "twin.h5", "--out", tmp_path / "run", "--epochs", 1, "--seed", 2, "--quiet", "--overwrite", *SMALL) == 0
+    assert (
+        carat(
+            "train",
+            folder / "twin.h5",
+            "--out",
+            tmp_path / "run",
+            "--epochs",
+            1,
+            "--seed",
+            2,
+            "--quiet",
+            "--overwrite",
+            *SMALL,
+        )
+        == 0
+    )
     assert len((tmp_path / "run/history.jsonl").read_text().splitlines()) == 1
 
 
 # ---- what is wrong gets one clear line
 
-def write(path, labels=("happy", "sad"), widths={"t": 4, "v": 3}, splits=("train", "valid", "test"), n=40):
+
+def write(
+    path, labels=("happy", "sad"), widths={"t": 4, "v": 3}, splits=("train", "valid", "test"), n=40
+):
     rng = np.random.default_rng(0)
     with StoreWriter(path, "small", labels, widths) as w:
         for s in splits:
-            for i in range(n): w.add(s, f"{s}{i}", (rng.random(len(labels)) < 0.5).astype("f4"), {m: rng.normal(size=(3, d)).astype("f4") for m, d in widths.items()})
+            for i in range(n):
+                w.add(
+                    s,
+                    f"{s}{i}",
+                    (rng.random(len(labels)) < 0.5).astype("f4"),
+                    {m: rng.normal(size=(3, d)).astype("f4") for m, d in widths.items()},
+                )
     return path
 
 
 def test_missing_split(tmp_path, folder, capsys):
     store = write(tmp_path / "s.h5", splits=("train", "test"))
-    says(capsys, carat("train", store, "--out", tmp_path / "r", "--quiet", "--device", "cpu"), "no split 'valid'", "train", "test")
+    says(
+        capsys,
+        carat("train", store, "--out", tmp_path / "r", "--quiet", "--device", "cpu"),
+        "no split 'valid'",
+        "train",
+        "test",
+    )
     assert not (tmp_path / "r").exists()
-    says(capsys, carat("evaluate", folder / "run", folder / "twin.h5", "--split", "dev", "--device", "cpu"), "dev", "valid")
+    says(
+        capsys,
+        carat("evaluate", folder / "run", folder / "twin.h5", "--split", "dev", "--device", "cpu"),
+        "dev",
+        "valid",
+    )
 
 
 def test_nan(tmp_path, capsys):
     import h5py
+
     store = write(tmp_path / "s.h5")
-    with h5py.File(store, "r+") as f: f["train/v/values"][7, 1] = np.nan
+    with h5py.File(store, "r+") as f:
+        f["train/v/values"][7, 1] = np.nan
     says(capsys, carat("check", store), "'v'", "train2", "nan")
-    code = carat("train", store, "--out", tmp_path / "r", "--quiet", "--model.layers", "1", "1", *SMALL[4:])
+    code = carat(
+        "train", store, "--out", tmp_path / "r", "--quiet", "--model.layers", "1", "1", *SMALL[4:]
+    )
     says(capsys, code, "'v'", "train2", "nan")
 
 
 def test_other_widths_and_labels(tmp_path, folder, capsys):
-    wide = write(tmp_path / "wide.h5", labels=Store(folder / "twin.h5").labels, widths={"t": 300, "v": 36, "a": 74}, n=3)
+    wide = write(
+        tmp_path / "wide.h5",
+        labels=Store(folder / "twin.h5").labels,
+        widths={"t": 300, "v": 36, "a": 74},
+        n=3,
+    )
     says(capsys, carat("evaluate", folder / "run", wide, "--device", "cpu"), "'v'", 36, 35, wide)
-    few = write(tmp_path / "few.h5", labels=Store(folder / "twin.h5").labels, widths={"t": 300, "a": 74}, n=3)
-    says(capsys, carat("predict", folder / "run", few, "--out", tmp_path / "x.csv", "--device", "cpu"), "'v'", "t, a")
-    turned = write(tmp_path / "turned.h5", labels=Store(folder / "twin.h5").labels[::-1], widths={"t": 300, "v": 35, "a": 74}, n=3)
-    says(capsys, carat("evaluate", folder / "run", turned, "--device", "cpu"), "another order", "fear, disgust")
+    few = write(
+        tmp_path / "few.h5",
+        labels=Store(folder / "twin.h5").labels,
+        widths={"t": 300, "a": 74},
+        n=3,
+    )
+    says(
+        capsys,
+        carat("predict", folder / "run", few, "--out", tmp_path / "x.csv", "--device", "cpu"),
+        "'v'",
+        "t, a",
+    )
+    turned = write(
+        tmp_path / "turned.h5",
+        labels=Store(folder / "twin.h5").labels[::-1],
+        widths={"t": 300, "v": 35, "a": 74},
+        n=3,
+    )
+    says(
+        capsys,
+        carat("evaluate", folder / "run", turned, "--device", "cpu"),
+        "another order",
+        "fear, disgust",
+    )
     assert not (tmp_path / "x.csv").exists()
 
 
-@pytest.mark.parametrize("name", ["config.json", "history.jsonl", "best.safetensors", "metrics.json"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "history.jsonl", "best.safetensors", "metrics.json"]
+)
 def test_incomplete_run(name, tmp_path, folder, capsys):
     shutil.copytree(folder / "run", tmp_path / "run")
     whole = (tmp_path / "run" / name).read_bytes()
-    (tmp_path / "run" / name).write_bytes(whole[: len(whole) // 2])       # half a file
-    says(capsys, carat("evaluate", tmp_path / "run", folder / "twin.h5", "--device", "cpu"), tmp_path / "run", "damaged")
-    (tmp_path / "run" / name).unlink()                                    # none
-    says(capsys, carat("evaluate", tmp_path / "run", folder / "twin.h5", "--device", "cpu"), tmp_path / "run", name, "missing")
+    (tmp_path / "run" / name).write_bytes(whole[: len(whole) // 2])  # half a file
+    says(
+        capsys,
+        carat("evaluate", tmp_path / "run", folder / "twin.h5", "--device", "cpu"),
+        tmp_path / "run",
+        "damaged",
+    )
+    (tmp_path / "run" / name).unlink()  # none
+    says(
+        capsys,
+        carat("evaluate", tmp_path / "run", folder / "twin.h5", "--device", "cpu"),
+        tmp_path / "run",
+        name,
+        "missing",
+    )
 
 
-@pytest.mark.parametrize("argv, words", [
-    (["check", "no.h5"], ["no.h5"]),
-    (["evaluate", "no-run", "twin.h5"], ["no-run"]),
-    (["train", "twin.h5", "--out", "r", "--epochs", "0"], ["epochs"]),
-    (["train", "twin.h5", "--out", "r", "--threshold", "2"], ["threshold"]),
-    (["train", "twin.h5", "--out", "r", "--modalities", "x"], ["no modality x"]),
-    (["train", "twin.h5", "--out", "r", "--model.heads", "7", "--device", "cpu"], ["heads"]),
-    (["train", "twin.h5", "--out", "r", "--model.agg", "mean", "--device", "cpu"], ["agg", "shuffle"]),
-    (["train", "twin.h5", "--out", "r", "--device", "cuda:99"], ["cuda:99"]),
-    (["prepare", "twin", "--out", "twin.h5"], ["twin.h5"]),
-    (["prepare", "arrays", "no.npz", "--out", "x.h5"], ["no.npz"]),
-    (["predict", "run", "twin.h5", "--device", "cpu", "--out", "run"], ["run"]),
-    (["predict", "run", "twin.h5", "--device", "cpu", "--out", "nowhere/x.csv"], ["nowhere/x.csv"]),
-])
+@pytest.mark.parametrize(
+    "argv, words",
+    [
+        (["check", "no.h5"], ["no.h5"]),
+        (["evaluate", "no-run", "twin.h5"], ["no-run"]),
+        (["train", "twin.h5", "--out", "r", "--epochs", "0"], ["epochs"]),
+        (["train", "twin.h5", "--out", "r", "--threshold", "2"], ["threshold"]),
+        (["train", "twin.h5", "--out", "r", "--modalities", "x"], ["no modality x"]),
+        (["train", "twin.h5", "--out", "r", "--model.heads", "7", "--device", "cpu"], ["heads"]),
+        (
+            ["train", "twin.h5", "--out", "r", "--model.agg", "mean", "--device", "cpu"],
+            ["agg", "shuffle"],
+        ),
+        (["train", "twin.h5", "--out", "r", "--device", "cuda:99"], ["cuda:99"]),
+        (["prepare", "twin", "--out", "twin.h5"], ["twin.h5"]),
+        (["prepare", "arrays", "no.npz", "--out", "x.h5"], ["no.npz"]),
+        (["predict", "run", "twin.h5", "--device", "cpu", "--out", "run"], ["run"]),
+        (
+            ["predict", "run", "twin.h5", "--device", "cpu", "--out", "nowhere/x.csv"],
+            ["nowhere/x.csv"],
+        ),
+    ],
+)
 def test_one_line(argv, words, folder, capsys, monkeypatch):
     monkeypatch.chdir(folder)
     says(capsys, carat(*argv), *words)
@@ -167,18 +356,36 @@ def test_one_line(argv, words, folder, capsys, monkeypatch):
 def test_own_arrays(tmp_path):
     rng = np.random.default_rng(0)
     n = 30
-    np.savez(tmp_path / "mine.npz", id=np.array([f"c{i}" for i in range(n)]), y=(rng.random((n, 2)) < 0.5).astype("f4"),
-             split=np.array(["train"] * 20 + ["valid"] * 10), labels=np.array(["up", "down"]), t=rng.normal(size=(n, 5, 4)).astype("f4"), t_length=rng.integers(1, 6, n))
+    np.savez(
+        tmp_path / "mine.npz",
+        id=np.array([f"c{i}" for i in range(n)]),
+        y=(rng.random((n, 2)) < 0.5).astype("f4"),
+        split=np.array(["train"] * 20 + ["valid"] * 10),
+        labels=np.array(["up", "down"]),
+        t=rng.normal(size=(n, 5, 4)).astype("f4"),
+        t_length=rng.integers(1, 6, n),
+    )
     assert carat("prepare", "arrays", tmp_path / "mine.npz", "--out", tmp_path / "mine.h5") == 0
     store = Store(tmp_path / "mine.h5")
-    assert store.labels == ("up", "down") and dict(store.splits) == {"train": 20, "valid": 10} and store.modalities == {"t": 4}
+    assert (
+        store.labels == ("up", "down")
+        and dict(store.splits) == {"train": 20, "valid": 10}
+        and store.modalities == {"t": 4}
+    )
 
 
 # ---- the process itself
 
+
 def process(*argv, **how):
-    return subprocess.Popen([sys.executable, "-m", "carat.cli", *map(str, argv)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                            env={**os.environ, "OMP_NUM_THREADS": "1"}, **how)
+    return subprocess.Popen(
+        [sys.executable, "-m", "carat.cli", *map(str, argv)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        **how,
+    )
 
 
 def test_help_does_not_wait_for_torch():
@@ -189,13 +396,27 @@ def test_help_does_not_wait_for_torch():
 def test_a_reader_that_leaves_is_no_fault():
     read, write = os.pipe()
     os.close(read)
-    done = subprocess.run([sys.executable, "-m", "carat.cli", "--help"], stdout=write, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "carat.cli", "--help"],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     os.close(write)
     assert done.returncode == 141 and done.stderr == ""
 
 
 def test_ctrl_c_leaves_whole_files(folder, tmp_path):
-    p = process("train", folder / "twin.h5", "--out", tmp_path / "run", "--epochs", 100000, "--quiet", *SMALL)
+    p = process(
+        "train",
+        folder / "twin.h5",
+        "--out",
+        tmp_path / "run",
+        "--epochs",
+        100000,
+        "--quiet",
+        *SMALL,
+    )
     try:
         end = time.time() + 60
         while not (tmp_path / "run/history.jsonl").exists():
@@ -204,13 +425,24 @@ def test_ctrl_c_leaves_whole_files(folder, tmp_path):
         p.send_signal(signal.SIGINT)
         _, err = p.communicate(timeout=30)
     finally:
-        if p.poll() is None: p.kill()
+        if p.poll() is None:
+            p.kill()
     assert p.returncode == 130 and "Traceback" not in err and "--resume" in err
     left = {q.name for q in (tmp_path / "run").iterdir()}
-    assert left == {"config.json", "history.jsonl", "best.safetensors", "tensorboard", "checkpoint.pt"}       # no metrics.json, nothing temporary
-    for line in (tmp_path / "run/history.jsonl").read_text().splitlines(): json.loads(line)
+    assert left == {
+        "config.json",
+        "history.jsonl",
+        "best.safetensors",
+        "tensorboard",
+        "checkpoint.pt",
+    }  # no metrics.json, nothing temporary
+    for line in (tmp_path / "run/history.jsonl").read_text().splitlines():
+        json.loads(line)
     from safetensors.torch import load_file
+
     assert load_file(tmp_path / "run/best.safetensors")
     from carat.core import CaratError
     from carat.train import load_run
-    with pytest.raises(CaratError, match="metrics.json missing"): load_run(tmp_path / "run")
+
+    with pytest.raises(CaratError, match="metrics.json missing"):
+        load_run(tmp_path / "run")

@@ -1,4 +1,5 @@
 "Several processes and several runs, by the command line: torchrun, resuming with another number of processes, many seeds."
+
 import json
 import os
 import signal
@@ -12,58 +13,148 @@ import torch
 from carat import cli
 from carat.train import load_run
 
-TINY = ["--model.layers", "1", "1", "1", "--model.d", "16", "--model.d-z", "8", "--model.d-h", "8", "--model.heads", "2", "--model.ff", "16",
-        "--model.queue", "256", "--model.dropout", "0", "--device", "cpu", "--batch-size", "32", "--lr", "1e-3"]
+TINY = [
+    "--model.layers",
+    "1",
+    "1",
+    "1",
+    "--model.d",
+    "16",
+    "--model.d-z",
+    "8",
+    "--model.d-h",
+    "8",
+    "--model.heads",
+    "2",
+    "--model.ff",
+    "16",
+    "--model.queue",
+    "256",
+    "--model.dropout",
+    "0",
+    "--device",
+    "cpu",
+    "--batch-size",
+    "32",
+    "--lr",
+    "1e-3",
+]
 
 
 @pytest.fixture(scope="module")
 def twin(tmp_path_factory):
     path = tmp_path_factory.mktemp("ranks") / "twin.h5"
-    assert cli.main(["prepare", "twin", "--out", str(path), "--size", "160", "--seed", "3", "--missing", "0.2"]) == 0
+    assert (
+        cli.main(
+            [
+                "prepare",
+                "twin",
+                "--out",
+                str(path),
+                "--size",
+                "160",
+                "--seed",
+                "3",
+                "--missing",
+                "0.2",
+            ]
+        )
+        == 0
+    )
     return path
 
 
 def started(world, *argv):
-    how = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}", "-m", "carat.cli"] if world > 1 else ["-m", "carat.cli"]
-    return subprocess.Popen([sys.executable, *how, "train", *map(str, argv)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    how = (
+        [
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc-per-node={world}",
+            "-m",
+            "carat.cli",
+        ]
+        if world > 1
+        else ["-m", "carat.cli"]
+    )
+    return subprocess.Popen(
+        [sys.executable, *how, "train", *map(str, argv)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
 
 
-def story(run): return [[r["epoch"], r["steps"], *r["losses"].values(), r["grad_norm"], *(v for v in r["valid"].values() if isinstance(v, float))] for r in run.history]
+def story(run):
+    return [
+        [
+            r["epoch"],
+            r["steps"],
+            *r["losses"].values(),
+            r["grad_norm"],
+            *(v for v in r["valid"].values() if isinstance(v, float)),
+        ]
+        for r in run.history
+    ]
 
 
 def same(a, b, tolerance=1e-4):
-    torch.testing.assert_close(torch.tensor(story(a), dtype=torch.float64), torch.tensor(story(b), dtype=torch.float64), rtol=tolerance, atol=tolerance)
-    for k, v in a.model.state_dict().items(): torch.testing.assert_close(v, b.model.state_dict()[k], rtol=1e-3, atol=1e-4, msg=lambda m: f"{k}: {m}")
+    torch.testing.assert_close(
+        torch.tensor(story(a), dtype=torch.float64),
+        torch.tensor(story(b), dtype=torch.float64),
+        rtol=tolerance,
+        atol=tolerance,
+    )
+    for k, v in a.model.state_dict().items():
+        torch.testing.assert_close(
+            v, b.model.state_dict()[k], rtol=1e-3, atol=1e-4, msg=lambda m: f"{k}: {m}"
+        )
 
 
 def test_two_processes_follow_one_also_across_a_stop(twin, tmp_path):
     "The last batch of an epoch has fewer samples; of two processes one writes; what one process began, two may end."
-    one, two = started(1, twin, "--out", tmp_path / "one", "--epochs", 3, *TINY), started(2, twin, "--out", tmp_path / "two", "--epochs", 3, *TINY)
+    one, two = (
+        started(1, twin, "--out", tmp_path / "one", "--epochs", 3, *TINY),
+        started(2, twin, "--out", tmp_path / "two", "--epochs", 3, *TINY),
+    )
     for p in (one, two):
         out, err = p.communicate(timeout=300)
         assert p.returncode == 0, err[-2000:]
         assert out.count("best epoch") == 1 and "Traceback" not in err
     whole = load_run(tmp_path / "one", "cpu")
     same(load_run(tmp_path / "two", "cpu"), whole)
-    assert {q.name for q in (tmp_path / "two").iterdir()} == {q.name for q in (tmp_path / "one").iterdir()}
+    assert {q.name for q in (tmp_path / "two").iterdir()} == {
+        q.name for q in (tmp_path / "one").iterdir()
+    }
 
-    from carat import train as T                                # a run of one process, stopped in its fifth step
+    from carat import train as T  # a run of one process, stopped in its fifth step
     from carat.store import Store
+
     store, calls = Store(twin), []
     config = T.TrainConfig.recommended(epochs=3, batch_size=32, lr=1e-3, device="cpu")
-    model = T.make_model("carat", store, layers=(1, 1, 1), d=16, d_z=8, d_h=8, heads=2, ff=16, queue=256, dropout=0.0)
+    model = T.make_model(
+        "carat", store, layers=(1, 1, 1), d=16, d_z=8, d_h=8, heads=2, ff=16, queue=256, dropout=0.0
+    )
     losses = model.losses
+
     def counted(batch):
         calls.append(1)
-        if len(calls) == 5: signal.raise_signal(signal.SIGINT)
+        if len(calls) == 5:
+            signal.raise_signal(signal.SIGINT)
         return losses(batch)
+
     model.losses = counted
-    with pytest.raises(KeyboardInterrupt): T.fit(model, store, config, out=tmp_path / "half", progress=False)
+    with pytest.raises(KeyboardInterrupt):
+        T.fit(model, store, config, out=tmp_path / "half", progress=False)
     p = started(2, twin, "--out", tmp_path / "half", "--epochs", 3, "--resume", *TINY)
     out, err = p.communicate(timeout=300)
     assert p.returncode == 0 and "stopped on 1 process(es), goes on with 2" in out, err[-2000:]
     half = load_run(tmp_path / "half", "cpu")
-    for run in (half, whole):                                   # other draws of the shuffle after the stop, so only what does not depend on them
+    for run in (
+        half,
+        whole,
+    ):  # other draws of the shuffle after the stop, so only what does not depend on them
         assert [r["steps"] for r in run.history] == [4, 4, 4]
     same_first = lambda r: list(r.history[0]["losses"].values())
     assert same_first(half) == same_first(whole)
@@ -71,24 +162,104 @@ def test_two_processes_follow_one_also_across_a_stop(twin, tmp_path):
 
 def test_seeds_are_not_for_torchrun(twin, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert cli.main(["train", str(twin), "--out", str(tmp_path / "many"), "--seeds", "1", "2", *TINY]) == 2
+    assert (
+        cli.main(["train", str(twin), "--out", str(tmp_path / "many"), "--seeds", "1", "2", *TINY])
+        == 2
+    )
     assert "torchrun" in capsys.readouterr().err and not (tmp_path / "many").exists()
 
 
 def test_many_seeds(twin, tmp_path, capsys):
-    assert cli.main(["train", str(twin), "--out", str(tmp_path / "many"), "--seeds", "3", "1", "--jobs", "2", "--epochs", "1", *TINY]) == 0
+    assert (
+        cli.main(
+            [
+                "train",
+                str(twin),
+                "--out",
+                str(tmp_path / "many"),
+                "--seeds",
+                "3",
+                "1",
+                "--jobs",
+                "2",
+                "--epochs",
+                "1",
+                *TINY,
+            ]
+        )
+        == 0
+    )
     assert "2 seeds" in capsys.readouterr().out
     summary = json.loads((tmp_path / "many/seeds.json").read_text())
     runs = {seed: load_run(tmp_path / f"many/seed-{seed}", "cpu") for seed in (1, 3)}
-    assert summary["seeds"] == [3, 1] and summary["valid"]["f1"]["mean"] == pytest.approx(sum(r.metrics["valid"]["f1"] for r in runs.values()) / 2)
+    assert summary["seeds"] == [3, 1] and summary["valid"]["f1"]["mean"] == pytest.approx(
+        sum(r.metrics["valid"]["f1"] for r in runs.values()) / 2
+    )
     assert runs[1].training.seed == 1 and story(runs[1]) != story(runs[3])
-    assert cli.main(["train", str(twin), "--out", str(tmp_path / "alone"), "--seed", "3", "--epochs", "1", "--quiet", *TINY]) == 0
-    same(load_run(tmp_path / "alone", "cpu"), runs[3], 1e-6)    # a seed gives the same run among others and alone
+    assert (
+        cli.main(
+            [
+                "train",
+                str(twin),
+                "--out",
+                str(tmp_path / "alone"),
+                "--seed",
+                "3",
+                "--epochs",
+                "1",
+                "--quiet",
+                *TINY,
+            ]
+        )
+        == 0
+    )
+    same(
+        load_run(tmp_path / "alone", "cpu"), runs[3], 1e-6
+    )  # a seed gives the same run among others and alone
 
-    assert cli.main(["train", str(twin), "--out", str(tmp_path / "many"), "--seeds", "3", "1", "--epochs", "1", *TINY]) == 2   # nothing is overwritten unasked
+    assert (
+        cli.main(
+            [
+                "train",
+                str(twin),
+                "--out",
+                str(tmp_path / "many"),
+                "--seeds",
+                "3",
+                "1",
+                "--epochs",
+                "1",
+                *TINY,
+            ]
+        )
+        == 2
+    )  # nothing is overwritten unasked
     assert "--overwrite" in capsys.readouterr().err
     before = (tmp_path / "many/seed-1/best.safetensors").stat().st_mtime_ns
-    assert cli.main(["train", str(twin), "--out", str(tmp_path / "many"), "--seeds", "1", "2", "--resume", "--epochs", "1", "--quiet", *TINY]) == 0
-    assert (tmp_path / "many/seed-1/best.safetensors").stat().st_mtime_ns == before and load_run(tmp_path / "many/seed-2", "cpu").training.seed == 2
-    assert cli.main(["train", str(twin), "--out", str(tmp_path / "twice"), "--seeds", "1", "1", *TINY]) == 2
+    assert (
+        cli.main(
+            [
+                "train",
+                str(twin),
+                "--out",
+                str(tmp_path / "many"),
+                "--seeds",
+                "1",
+                "2",
+                "--resume",
+                "--epochs",
+                "1",
+                "--quiet",
+                *TINY,
+            ]
+        )
+        == 0
+    )
+    assert (tmp_path / "many/seed-1/best.safetensors").stat().st_mtime_ns == before and load_run(
+        tmp_path / "many/seed-2", "cpu"
+    ).training.seed == 2
+    assert (
+        cli.main(["train", str(twin), "--out", str(tmp_path / "twice"), "--seeds", "1", "1", *TINY])
+        == 2
+    )
     assert "twice" in capsys.readouterr().err

@@ -1,4 +1,5 @@
 "One recorded training step of the published code, where the data folder has it."
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +9,9 @@ from carat.model import CARAT, CaratConfig
 from carat.reference import published_weights, replay
 
 CASE = data_folder() and data_folder() / "reference_case.npz"
-needs_case = pytest.mark.skipif(not (CASE and CASE.exists()), reason="CARAT_DATA names no folder with reference_case.npz")
+needs_case = pytest.mark.skipif(
+    not (CASE and CASE.exists()), reason="CARAT_DATA names no folder with reference_case.npz"
+)
 
 
 @needs_case
@@ -21,8 +24,12 @@ def test_every_quantity_agrees():
 @needs_case
 def test_noise_labels_of_an_untouched_queue_match_nothing():
     case = dict(np.load(CASE))
-    case["weight/queue_label"] = np.random.default_rng(0).standard_normal(case["weight/queue_label"].shape)
-    model = published_weights({k[7:]: v for k, v in case.items() if k.startswith("weight/")}, heads=4)
+    case["weight/queue_label"] = np.random.default_rng(0).standard_normal(
+        case["weight/queue_label"].shape
+    )
+    model = published_weights(
+        {k[7:]: v for k, v in case.items() if k.startswith("weight/")}, heads=4
+    )
     assert (model.queue.cls == -2).all() and model.queue.valid.all()
 
 
@@ -30,19 +37,38 @@ def test_noise_labels_of_an_untouched_queue_match_nothing():
 def test_a_weight_that_is_missing_is_named():
     case = {k[7:]: v for k, v in np.load(CASE).items() if k.startswith("weight/")}
     del case["va2t.output.weight"]
-    with pytest.raises(CaratError, match="va2t.output.weight"): published_weights(case, heads=4)
+    with pytest.raises(CaratError, match="va2t.output.weight"):
+        published_weights(case, heads=4)
 
 
 def test_configurations_survive_json():
     import json
-    for config in (CaratConfig(), CaratConfig.reference(), *(CaratConfig.variant(i) for i in range(1, 14))):
+
+    for config in (
+        CaratConfig(),
+        CaratConfig.reference(),
+        *(CaratConfig.variant(i) for i in range(1, 14)),
+    ):
         assert CaratConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
-    with pytest.raises(CaratError, match="no model setting called colour"): CaratConfig.from_dict({"colour": 1})
+    with pytest.raises(CaratError, match="no model setting called colour"):
+        CaratConfig.from_dict({"colour": 1})
 
 
-@pytest.mark.parametrize("wrong", [dict(agg="sum"), dict(levels=("gamma",)), dict(layers=(1,)), dict(heads=7), dict(tau=0.0), dict(phi=1.0), dict(mrm=False, agg="none")])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        dict(agg="sum"),
+        dict(levels=("gamma",)),
+        dict(layers=(1,)),
+        dict(heads=7),
+        dict(tau=0.0),
+        dict(phi=1.0),
+        dict(mrm=False, agg="none"),
+    ],
+)
 def test_a_wrong_setting_is_refused(wrong):
-    with pytest.raises(CaratError): CaratConfig(**wrong)
+    with pytest.raises(CaratError):
+        CaratConfig(**wrong)
 
 
 def test_a_seed_fixes_the_weights():

@@ -1,4 +1,5 @@
 "The synthetic twin from outside: what a store of it promises, at any size, on any number of threads."
+
 import hashlib
 import subprocess
 import sys
@@ -9,7 +10,19 @@ import torch
 
 from carat.core import CaratError
 from carat.store import Store, check_store
-from carat.synthetic import COUNTS, LABELS, MODALITIES, RELEVANCE, World, make_twin, oracle, oracle_scores, plan_twin, twin_samples, write_twin
+from carat.synthetic import (
+    COUNTS,
+    LABELS,
+    MODALITIES,
+    RELEVANCE,
+    World,
+    make_twin,
+    oracle,
+    oracle_scores,
+    plan_twin,
+    twin_samples,
+    write_twin,
+)
 
 
 @pytest.fixture(scope="module")
@@ -19,14 +32,26 @@ def store(tmp_path_factory):
 
 def test_store_is_valid_and_says_that_it_is_synthetic(store):
     check_store(store.path)
-    assert store.labels == LABELS and store.modalities == MODALITIES and sum(store.splits.values()) == 400
-    assert "synthetic" in store.name and bool(store.attrs["synthetic"]) and int(store.attrs["seed"]) == 7
+    assert (
+        store.labels == LABELS
+        and store.modalities == MODALITIES
+        and sum(store.splits.values()) == 400
+    )
+    assert (
+        "synthetic" in store.name
+        and bool(store.attrs["synthetic"])
+        and int(store.attrs["seed"]) == 7
+    )
 
 
 def test_aligned_and_at_most_60_steps(store):
     for name in store.splits:
         L = store[name].lengths
-        assert all((L[m] == L["t"]).all() for m in MODALITIES) and L["t"].min() >= 1 and L["t"].max() <= 60
+        assert (
+            all((L[m] == L["t"]).all() for m in MODALITIES)
+            and L["t"].min() >= 1
+            and L["t"].max() <= 60
+        )
 
 
 def test_planted_only_where_the_label_is(store):
@@ -35,7 +60,10 @@ def test_planted_only_where_the_label_is(store):
         planted, start = s.extra("planted"), s.extra("start")
         assert not planted[s.y == 0].any() and (planted == (start >= 0)).all()
         ends = start + World().widths[None]
-        assert (ends[planted] <= np.broadcast_to(s.lengths["t"][:, None, None], planted.shape)[planted] - 1).all() and (start[planted] >= 1).all()
+        assert (
+            ends[planted]
+            <= np.broadcast_to(s.lengths["t"][:, None, None], planted.shape)[planted] - 1
+        ).all() and (start[planted] >= 1).all()
 
 
 def test_clips_of_a_video_share_a_speaker(store):
@@ -59,22 +87,33 @@ def test_memory_and_disk_hold_the_same(store):
 
 
 def test_same_seed_same_bits_whatever_the_threads():
-    code = ("import hashlib; from carat.synthetic import make_twin; t = make_twin(60, seed=3);"
-            "print(hashlib.sha256(b''.join(t[s].values[m].tobytes() for s in t for m in 'tva')).hexdigest())")
+    code = (
+        "import hashlib; from carat.synthetic import make_twin; t = make_twin(60, seed=3);"
+        "print(hashlib.sha256(b''.join(t[s].values[m].tobytes() for s in t for m in 'tva')).hexdigest())"
+    )
     from carat import synthetic
     import os
+
     root = os.path.dirname(os.path.dirname(synthetic.__file__))
-    env = lambda n: {**os.environ, "OMP_NUM_THREADS": n, "OPENBLAS_NUM_THREADS": n, "MKL_NUM_THREADS": n, "PYTHONPATH": root}
-    other = subprocess.run([sys.executable, "-c", code], env=env("2"), capture_output=True, text=True, check=True).stdout.strip()
+    env = lambda n: {
+        **os.environ,
+        "OMP_NUM_THREADS": n,
+        "OPENBLAS_NUM_THREADS": n,
+        "MKL_NUM_THREADS": n,
+        "PYTHONPATH": root,
+    }
+    other = subprocess.run(
+        [sys.executable, "-c", code], env=env("2"), capture_output=True, text=True, check=True
+    ).stdout.strip()
     t = make_twin(60, seed=3)
     here = hashlib.sha256(b"".join(t[s].values[m].tobytes() for s in t for m in "tva")).hexdigest()
     assert here == other
 
 
 def test_missing_modalities(tmp_path):
-    s = Store(write_twin(tmp_path / "gaps.h5", size=200, seed=1, missing=.4))["train"]
+    s = Store(write_twin(tmp_path / "gaps.h5", size=200, seed=1, missing=0.4))["train"]
     whole = make_twin(200, seed=1)["train"]
-    assert s.present.any(1).all() and .2 < 1 - s.present.mean() < .5
+    assert s.present.any(1).all() and 0.2 < 1 - s.present.mean() < 0.5
     assert (s.extra("planted") == whole.planted & s.present[:, None]).all()
     o = oracle(s)
     assert np.isfinite(o.scores).all() and (o.shows.transpose(0, 2, 1)[~s.present] == 0).all()
@@ -82,23 +121,30 @@ def test_missing_modalities(tmp_path):
 
 def test_full_size_is_mosei_count_by_count():
     for split, plan in plan_twin(22856, seed=11).items():
-        assert (np.bincount(plan.y @ (1 << np.arange(5, -1, -1)), minlength=64) == COUNTS[split]["sets"]).all()
+        assert (
+            np.bincount(plan.y @ (1 << np.arange(5, -1, -1)), minlength=64) == COUNTS[split]["sets"]
+        ).all()
         assert (np.bincount(plan.lengths, minlength=61)[1:] == COUNTS[split]["words"]).all()
         assert len(np.unique(plan.video)) == COUNTS[split]["videos"][1].sum()
 
 
 def test_another_world_travels_with_its_store(tmp_path):
-    world = World(seed=4, strength=8., relevance=np.clip(RELEVANCE + .1, 0, .9))
+    world = World(seed=4, strength=8.0, relevance=np.clip(RELEVANCE + 0.1, 0, 0.9))
     s = Store(write_twin(tmp_path / "w.h5", size=100, world=world))["test"]
     told, asked = oracle_scores(s, world), oracle_scores(s)
     np.testing.assert_array_equal(told, asked)
-    assert np.abs(asked - oracle_scores(s, World())).max() > .1     # the wrong world knows less
+    assert np.abs(asked - oracle_scores(s, World())).max() > 0.1  # the wrong world knows less
 
 
 def test_bad_input(tmp_path):
-    with pytest.raises(CaratError, match="at least 13"): write_twin(tmp_path / "x.h5", size=3)
-    with pytest.raises(CaratError, match="seed"): plan_twin(100, seed=-1)
-    with pytest.raises(CaratError, match="missing"): make_twin(100, missing=1.5)
-    with pytest.raises(CaratError, match="prior"): oracle(make_twin(20)["test"], prior="dev")
-    with pytest.raises(CaratError, match="no oracle"): oracle_scores([1, 2])
+    with pytest.raises(CaratError, match="at least 13"):
+        write_twin(tmp_path / "x.h5", size=3)
+    with pytest.raises(CaratError, match="seed"):
+        plan_twin(100, seed=-1)
+    with pytest.raises(CaratError, match="missing"):
+        make_twin(100, missing=1.5)
+    with pytest.raises(CaratError, match="prior"):
+        oracle(make_twin(20)["test"], prior="dev")
+    with pytest.raises(CaratError, match="no oracle"):
+        oracle_scores([1, 2])
     assert not list(tmp_path.iterdir())
