@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
-from carat.contrast import supcon
+from carat.nn.contrast import supcon
 
 
 def dense(e, cls, valid, queue, queue_cls, queue_valid, tau):

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from carat.synthetic import plan_twin
-from carat.twin_m3ed import M3ED_COUNTS, M3ED_LABELS, emotion_weights
+from carat.data.twins.mosei import plan_twin
+from carat.data.twins.m3ed import M3ED_COUNTS, M3ED_LABELS, emotion_weights
 
 WIDTHS = {"t": 300, "v": 35, "a": 74}
 EMOTIONS = ("happiness", "sadness", "anger", "disgust", "fear", "surprise")

@@ -1,4 +1,4 @@
-"""Train and record a run that chapters 22 and 24 show.
+"""Train and record a run that chapters 37 and 39 show.
 
     python bench/record.py STORE results/NAME.json [any option of `carat train`]
 
@@ -14,11 +14,11 @@ import torch
 
 from carat.cli import main as carat
 from carat.metrics import choose_threshold, multilabel_metrics, trivial_predictors
-from carat.plots import planted_hits
-from carat.store import Store
-from carat.synthetic import oracle
+from carat.plots.figures import planted_hits
+from carat.data.store import Store
+from carat.data.twins.mosei import oracle
 from carat.train import evaluate, load_run, record_result
-from carat.twin_m3ed import m3ed_oracle
+from carat.data.twins.m3ed import m3ed_oracle
 
 
 @torch.no_grad()

@@ -23,14 +23,14 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
-import carat.attention, carat.contrast, carat.pooling, carat.prototypes, carat.shuffle
+import carat.nn.attention, carat.nn.contrast, carat.nn.pooling, carat.nn.prototypes, carat.nn.shuffle
 from carat.batch import Batch
-from carat.contrast import class_ids, supcon
+from carat.nn.contrast import class_ids, supcon
 from carat.core import find_device
-from carat.model import CARAT, CaratConfig
-from carat.pooling import bce
-from carat.shuffle import draw_shuffle, shuffle
-from carat.synthetic import COUNTS, LABELS, MODALITIES, label_sets
+from carat.systems.carat import CARAT, CaratConfig
+from carat.nn.pooling import bce
+from carat.nn.shuffle import draw_shuffle, shuffle
+from carat.data.twins.mosei import COUNTS, LABELS, MODALITIES, label_sets
 from carat.train import TrainConfig, make_optimizer
 
 
@@ -211,11 +211,11 @@ def slow_versions(model, batch):
                     {
                         k: v
                         for m in (
-                            carat.attention,
-                            carat.contrast,
-                            carat.pooling,
-                            carat.prototypes,
-                            carat.shuffle,
+                            carat.nn.attention,
+                            carat.nn.contrast,
+                            carat.nn.pooling,
+                            carat.nn.prototypes,
+                            carat.nn.shuffle,
                         )
                         for k, v in vars(m).items()
                     },
@@ -249,7 +249,7 @@ def slow_versions(model, batch):
         n = Z.shape[1]
         work = {
             "label attention": lambda: [
-                of("11_label_attention", "label_attention_slow")(
+                of("22_label_attention", "label_attention_slow")(
                     model.encoders[m](batch.x[m], batch.mask[m]),
                     model.attention[m].w,
                     batch.mask[m],
@@ -257,20 +257,20 @@ def slow_versions(model, batch):
                 for m in c.modalities
             ],
             "max pooling": lambda: [
-                of("13_max_pooling", "max_pool_slow")(out.U[k], model.h.weight, present)
+                of("24_max_pooling", "max_pool_slow")(out.U[k], model.h.weight, present)
                 for k in ("o", *c.levels)
             ],
-            "contrastive loss (one dense matrix)": lambda: of("14_contrast", "supcon_dense")(
+            "contrastive loss (one dense matrix)": lambda: of("25_contrast", "supcon_dense")(
                 E, cls, valid, c.tau
             ),
-            "prototypes": lambda: of("15_prototypes", "update_slow")(
+            "prototypes": lambda: of("26_prototypes", "update_slow")(
                 model.prototypes.mu.clone(),
                 Z.flatten(0, 1),
                 batch.y.repeat_interleave(n, 0),
                 present.repeat_interleave(n, 0),
                 c.phi,
             ),
-            "shuffle": lambda: of("16_shuffle", "shuffle_slow")(out.U[c.deepest], batch.y, *draws),
+            "shuffle": lambda: of("27_shuffle", "shuffle_slow")(out.U[c.deepest], batch.y, *draws),
         }
         took = {}
         for name, f in work.items():

@@ -81,8 +81,8 @@ def code_digest(nb):
 
 
 def package_files(root=None):
-    "The modules of the package, in all its folders."
-    return sorted(((root or ROOT) / "carat").rglob("*.py"))
+    "The modules of the package, in all its folders; nbdev's own index is none of them."
+    return sorted(p for p in ((root or ROOT) / "carat").rglob("*.py") if p.name != "_modidx.py")
 
 
 def module_file(module):

@@ -27,7 +27,8 @@ def tool(name, cwd):
 
 def differing(a, b, pattern):
     "The files that differ between two folders or exist in one of them only, folders within them included."
-    names = {f.relative_to(folder).as_posix() for folder in (a, b) for f in folder.rglob(pattern)}
+    found = [(f, folder) for folder in (a, b) for f in folder.rglob(pattern)]
+    names = {f.relative_to(folder).as_posix() for f, folder in found if f.name != "_modidx.py"}
     return sorted(
         n
         for n in names

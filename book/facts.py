@@ -50,7 +50,7 @@ class Chapter:
     stem: str
     title: str
     cells: list = field(repr=False)
-    module: str | None  # carat.pooling; None where nothing is exported
+    module: str | None  # carat.nn.pooling; None where nothing is exported
     ran: dict = field(
         repr=False
     )  # metadata of the execution: seconds, when, data, environment; empty where it has not run
@@ -183,7 +183,7 @@ class Example:
 class Definition:
     "A public name of the package: where it is defined, what it says of itself, the first cell that uses it."
 
-    qualified: str  # carat.pooling.max_pool, or carat.contrast.Queue.enqueue
+    qualified: str  # carat.nn.pooling.max_pool, or carat.nn.contrast.Queue.enqueue
     cell: Cell = field(repr=False)
     node: ast.AST = field(repr=False)
     owner: str | None = None  # the class of a method

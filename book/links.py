@@ -86,7 +86,7 @@ def imported(chapter):
 
 
 def definition_named(text, chapter):
-    "The public name that inline code such as `max_pool`, `Queue.enqueue(...)` or `carat.plots.table` stands for, if it is plain which."
+    "The public name that inline code such as `max_pool`, `Queue.enqueue(...)` or `carat.plots.figures.table` stands for, if it is plain which."
     m = re.fullmatch(r"(?:carat\.)?((?:\w+\.)*\w+)(\(.*\))?", text)
     if not m:
         return None

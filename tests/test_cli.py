@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from carat import cli
-from carat.store import Store, StoreWriter
+from carat.data.store import Store, StoreWriter
 
 SMALL = [
     "--model.layers",

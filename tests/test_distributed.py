@@ -129,7 +129,7 @@ def test_two_processes_follow_one_also_across_a_stop(twin, tmp_path):
     }
 
     from carat import train as T  # a run of one process, stopped in its fifth step
-    from carat.store import Store
+    from carat.data.store import Store
 
     store, calls = Store(twin), []
     config = T.TrainConfig.recommended(epochs=3, batch_size=32, lr=1e-3, device="cpu")

@@ -1,0 +1,1 @@
+"Synthetic data sets with known answers, shaped like the real ones."

@@ -1,0 +1,1 @@
+"The equations and layers that systems share."

@@ -1,0 +1,975 @@
+"MOSEI as people have it: both pickles, with their traps, into a store. The files are written here after the description of the formats."
+
+import argparse
+import io
+import json
+import pickle
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from faults import damaged
+from test_pickles import Call, Careful
+
+from carat import cli
+from carat.data import mosei
+from carat.core import CaratError
+from carat.data.mosei import LABELS, prepare_aligned, prepare_unaligned
+from carat.data.store import Store, check_store
+
+SPLITS = ("train", "valid", "test")
+NAMES = {
+    "happiness": "happy",
+    "sadness": "sad",
+    "anger": "anger",
+    "disgust": "disgust",
+    "fear": "fear",
+    "surprise": "surprise",
+}  # from frequent to rare: not the order of the store
+IDS = {"<blank>": 0, "<unk>": 1, "<s>": 2, "</s>": 3} | {
+    name: 4 + i for i, name in enumerate(NAMES)
+}
+WIDTHS = {"t": 300, "v": 35, "a": 74}
+
+
+def message(f) -> str:
+    with pytest.raises(CaratError) as e:
+        f()
+    return str(e.value)
+
+
+# what was said, before anybody put it into a file
+
+
+def utterances(n, seed, longest=60, widths=WIDTHS):
+    rng = np.random.default_rng(seed)
+
+    def one(i):
+        steps = int(rng.integers(1, longest + 1))
+        u = {m: rng.normal(size=(steps, d)).astype("f4") for m, d in widths.items()}
+        if steps > 4:
+            u["v"][[0, 2, steps - 1]] = 0  # words without a face, also the first and the last
+        u["labels"] = sorted(
+            rng.choice(sorted(NAMES.values()), rng.integers(0, 4), replace=False).tolist()
+        )
+        return u
+
+    return [one(i) for i in range(n)]
+
+
+def pad(v, steps, side, dtype="f4"):
+    x = np.zeros((steps, v.shape[1]), dtype)
+    v = v[:steps]
+    x[steps - len(v) :] = v if side == "left" else 0
+    if side == "right":
+        x[: len(v)] = v
+    return x
+
+
+def aligned_file(
+    data,
+    form="list",
+    side="right",
+    dtype="f4",
+    steps=60,
+    keys=("src-text", "src-visual", "src-audio"),
+    ids=IDS,
+):
+    number = {NAMES[k]: i for k, i in ids.items() if k in NAMES}
+    whole = {
+        s: {k: [pad(u[m], steps, side, dtype) for u in us] for k, m in zip(keys, "tva")}
+        | {"tgt": [[2, *sorted(number[c] for c in u["labels"]), 3] for u in us]}
+        for s, us in data.items()
+    }
+    if form == "array":
+        whole = {
+            s: {k: v if k == "tgt" else np.stack(v) for k, v in d.items()} for s, d in whole.items()
+        }
+    if form == "object":
+
+        def objects(v):
+            a = np.empty(len(v), object)
+            a[:] = v
+            return a
+
+        whole = {
+            s: {k: v if k == "tgt" else objects(v) for k, v in d.items()} for s, d in whole.items()
+        }
+    if form == "tensor":
+        whole = {
+            s: {k: v if k == "tgt" else torch.from_numpy(np.stack(v)) for k, v in d.items()}
+            for s, d in whole.items()
+        }
+    return whole | {
+        "dict": {"src": {"the": 0}, "tgt": dict(ids)},
+        "settings": argparse.Namespace(max_text_seq_len=60),
+    }
+
+
+def unaligned_file(
+    data, kind="U", side="right", dtype="f4", words=50, steps=500, seed=9, order=None
+):
+    rng, out = np.random.default_rng(seed), {}
+    for s, us in data.items():
+        us = [us[i] for i in order[s]] if order and s in order else us
+        rows = order[s] if order and s in order else range(len(us))
+        lengths = rng.integers(1, steps + 1, (len(us), 2))
+        out[s] = {
+            "text": np.stack([pad(u["t"], words, side, dtype) for u in us]),
+            "vision": np.stack(
+                [
+                    pad(rng.normal(size=(n, us[0]["v"].shape[1])), steps, side, dtype)
+                    for n in lengths[:, 0]
+                ]
+            ),
+            "audio": np.stack(
+                [
+                    pad(rng.normal(size=(n, us[0]["a"].shape[1])), steps, side, dtype)
+                    for n in lengths[:, 1]
+                ]
+            ),
+            "labels": rng.normal(size=(len(us), 1, 1)),
+            "id": np.array(
+                [
+                    [f"vidéo-{i // 3}" if kind != "S" else f"video-{i // 3}", f"{i}.5", f"{i}.75"]
+                    for i in rows
+                ]
+            ).astype(kind),
+        }
+    return out
+
+
+DATA = {s: utterances(n, k) for k, (s, n) in enumerate(zip(SPLITS, (12, 5, 6)))}
+SMALL = {s: utterances(4, k, 5, {"t": 6, "v": 3, "a": 4}) for k, s in enumerate(SPLITS)}
+
+
+def saved(path, value, how="zip"):
+    if how in ("zip", "legacy"):
+        torch.save(value, path, _use_new_zipfile_serialization=how == "zip")
+    else:
+        Path(path).write_bytes(pickle.dumps(value, how))
+    return path
+
+
+def check_labels(split, us):
+    assert [[c for c, v in zip(LABELS, y) if v] for y in split.y] == [
+        [c for c in LABELS if c in u["labels"]] for u in us
+    ]
+
+
+def check_aligned(store, data, tol=1e-3):
+    for s, us in data.items():
+        split, b = store[s], store[s].batch(range(len(us)))
+        assert b.id == [f"{s}-{i:06d}" for i in range(len(us))]
+        check_labels(split, us)
+        for i, u in enumerate(us):
+            for m in "tva":
+                n = len(u["t"]) if u[m].any() else 0
+                assert b.mask[m][i].sum() == n, (s, i, m)
+                np.testing.assert_allclose(
+                    b.x[m][i, :n], u[m][:n], rtol=tol, atol=tol if m == "t" else 0
+                )
+
+
+# the aligned file
+
+
+@pytest.mark.parametrize(
+    "how, form, side, dtype",
+    [
+        ("zip", "list", "right", "f4"),
+        ("legacy", "list", "left", "f4"),
+        ("zip", "array", "left", "f8"),
+        ("legacy", "array", "right", "f8"),
+        ("zip", "object", "right", ">f4"),
+        (0, "list", "left", "f4"),
+        (3, "array", "right", "f4"),
+        (4, "list", "right", "f8"),
+        (5, "array", "left", "f4"),
+        ("zip", "tensor", "left", "f4"),
+        ("legacy", "tensor", "right", "f4"),
+    ],
+)
+def test_aligned(tmp_path, how, form, side, dtype):
+    path = saved(tmp_path / "train_valid_test.pt", aligned_file(DATA, form, side, dtype), how)
+    out = prepare_aligned(path, tmp_path / "out" / "s.h5", progress=False)
+    store = Store(out)
+    assert (
+        out == tmp_path / "out" / "s.h5"
+        and store.name == "MOSEI, aligned"
+        and store.labels == LABELS
+        and store.modalities == WIDTHS
+        and store.splits == {"train": 12, "valid": 5, "test": 6}
+    )
+    check_store(out)
+    check_aligned(store, DATA)
+    report = json.loads(store.attrs["report"])
+    assert json.loads(
+        (tmp_path / "out" / "s.report.json").read_text(encoding="utf-8")
+    ) == report and sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "s.h5",
+        "s.report.json",
+    ]
+    assert report["files"] == [
+        {"name": "train_valid_test.pt", "bytes": path.stat().st_size}
+    ] and not any(str(tmp_path) in v for v in (store.attrs["report"], str(store.attrs)))
+    r = report["splits"]["train"]
+    assert (
+        r["rows"] == 12
+        and r["labels"]["sad"] == sum("sad" in u["labels"] for u in DATA["train"])
+        and r["without label"] == sum(not u["labels"] for u in DATA["train"])
+    )
+    assert r["padding"]["t"]["side"] == side and r["lengths"]["t"]["longest"] == max(
+        len(u["t"]) for u in DATA["train"]
+    )
+    padded = r["padding"]["t"]["after" if side == "right" else "before"]
+    assert padded == {
+        "samples": sum(len(u["t"]) < 60 for u in DATA["train"]),
+        "rows": sum(60 - len(u["t"]) for u in DATA["train"]),
+    }
+
+
+def test_in_blocks_of_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(mosei, "_BLOCK", 1)
+    for form in ("list", "array"):
+        check_aligned(
+            Store(
+                prepare_aligned(
+                    saved(tmp_path / "x.pt", aligned_file(SMALL, form, steps=5)),
+                    tmp_path / "s.h5",
+                    overwrite=True,
+                    progress=False,
+                )
+            ),
+            SMALL,
+        )
+
+
+def test_values_that_are_not_finite(tmp_path):
+    data = {s: utterances(6, k) for k, s in enumerate(SPLITS)}
+    file = aligned_file(data)
+    x = file["train"]["src-audio"]
+    x[1][0, :3], x[2][0, 5], x[3][0, 7] = -np.inf, np.nan, np.inf
+    file["valid"]["src-audio"][0][0, 0] = -np.inf
+    store = Store(
+        prepare_aligned(saved(tmp_path / "x.pt", file), tmp_path / "s.h5", progress=False)
+    )
+    data["train"][1]["a"][0, :3] = data["train"][2]["a"][0, 5] = data["train"][3]["a"][0, 7] = data[
+        "valid"
+    ][0]["a"][0, 0] = 0
+    check_aligned(store, data)
+    report = json.loads(store.attrs["report"])["splits"]
+    assert (
+        report["train"]["not finite"] == {"a": {"-inf": 3, "+inf": 1, "nan": 1}}
+        and report["valid"]["not finite"] == {"a": {"-inf": 1, "+inf": 0, "nan": 0}}
+        and "not finite" not in report["test"]
+    )
+
+
+def test_missing_modalities(tmp_path):
+    data = {s: utterances(6, k) for k, s in enumerate(SPLITS)}
+    data["train"][2]["v"][:] = 0
+    for m in "tva":
+        data["train"][4][m][:] = 0
+    store = Store(
+        prepare_aligned(
+            saved(tmp_path / "x.pt", aligned_file(data)), tmp_path / "s.h5", progress=False
+        )
+    )
+    assert (
+        store["train"].present[2].tolist() == [True, False, True]
+        and store["train"].present[4].tolist() == [False] * 3
+        and store["train"].present.sum() == 14
+    )
+    report = json.loads(store.attrs["report"])
+    assert report["splits"]["train"]["lengths"]["v"]["missing"] == 2 and any(
+        "1 utterances that are zero" in n for n in report["notes"]
+    )
+
+
+def test_exchanged_modalities(tmp_path):
+    store = Store(
+        prepare_aligned(
+            saved(
+                tmp_path / "x.pt", aligned_file(DATA, keys=("src-audio", "src-text", "src-visual"))
+            ),
+            tmp_path / "s.h5",
+            progress=False,
+        )
+    )
+    check_aligned(store, DATA)
+    assert any(
+        "exchanged" in n and "src-audio is t (width 300)" in n
+        for n in json.loads(store.attrs["report"])["notes"]
+    )
+    other = Store(
+        prepare_aligned(
+            saved(tmp_path / "y.pt", aligned_file(SMALL, steps=5)),
+            tmp_path / "o.h5",
+            progress=False,
+        )
+    )
+    check_aligned(other, SMALL)
+    assert other.modalities == {"t": 6, "v": 3, "a": 4} and any(
+        "taken as the file names them" in n for n in json.loads(other.attrs["report"])["notes"]
+    )
+
+
+@pytest.mark.parametrize(
+    "names", [LABELS, ["fear", "Anger", "HAPPY", "Sadness", "surprised", "disgust"]]
+)
+def test_labels_by_name(tmp_path, names):
+    usual = {"anger": "anger", "happy": "happy", "sadness": "sad", "surprised": "surprise"}
+    file = aligned_file(DATA)
+    file["dict"]["tgt"] = {"<blank>": 0, "<unk>": 1, "<s>": 2, "</s>": 3} | {
+        n: 4 + i for i, n in enumerate(names)
+    }
+    rows = [[2, *range(4, 4 + k), 3] for k in range(5)] + [[2, 9, 3]] * 7
+    file["train"]["tgt"] = [tuple(r) for r in rows]
+    store = Store(
+        prepare_aligned(saved(tmp_path / "x.pt", file), tmp_path / "s.h5", progress=False)
+    )
+    for y, r in zip(store["train"].y, rows):
+        assert {c for c, v in zip(LABELS, y) if v} == {
+            usual.get(n.lower(), n.lower()) for n in (names[i - 4] for i in r[1:-1])
+        }
+
+
+def test_the_forms_of_labels(tmp_path):
+    for turn in (
+        lambda r: np.array(r),
+        lambda r: [np.int64(i) for i in r],
+        lambda r: torch.tensor(r),
+    ):
+        file = aligned_file(DATA)
+        for s in SPLITS:
+            file[s]["tgt"] = [turn(r) for r in file[s]["tgt"]]
+        check_aligned(
+            Store(
+                prepare_aligned(
+                    saved(tmp_path / "x.pt", file),
+                    tmp_path / "s.h5",
+                    overwrite=True,
+                    progress=False,
+                )
+            ),
+            DATA,
+        )
+    for s in SPLITS:
+        file[s]["tgt"] = np.array(
+            [[int(i) for i in r] + [0] * (9 - len(r)) for r in file[s]["tgt"]]
+        )  # padded with <blank>
+    check_aligned(
+        Store(
+            prepare_aligned(
+                saved(tmp_path / "x.pt", file), tmp_path / "s.h5", overwrite=True, progress=False
+            )
+        ),
+        DATA,
+    )
+
+
+def put(*keys, value):
+    def change(f):
+        for k in keys[:-1]:
+            f = f[k]
+        f[keys[-1]] = value(f[keys[-1]]) if callable(value) else value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda f: f.pop("valid"), ("'valid'", "train, test")),
+        (lambda f: f["train"].pop("src-audio"), ("'train'", "'src-audio'", "src-text")),
+        (lambda f: f["test"].pop("tgt"), ("'test'", "'tgt'")),
+        (lambda f: f.pop("dict"), ("'dict'",)),
+        (lambda f: f["dict"].pop("tgt"), ("'tgt'",)),
+        (put("train", value=[1, 2]), ("'train'", "list")),
+        (put("dict", "tgt", "fear", value=5), ("'fear'", "5")),
+        (put("dict", "tgt", "love", value=10), ("'love'", "happy")),
+        (put("dict", "tgt", "happy", value=10), ("'happy'", "happiness")),
+        (lambda f: f["dict"]["tgt"].pop("fear"), ("fear",)),
+        (put("dict", "tgt", "fear", value="8"), ("'fear'", "str")),
+        (
+            put("train", "tgt", 3, value=[2, 12, 3]),
+            ("'train'", "row 3", "12", "[4, 5, 6, 7, 8, 9]"),
+        ),
+        (put("valid", "tgt", 1, value=[2, -4, 3]), ("'valid'", "row 1", "-4")),
+        (put("valid", "tgt", 1, value=[2, 1, 3]), ("'valid'", "row 1", "id 1")),
+        (put("valid", "tgt", 1, value=[2, "fear", 3]), ("'valid'", "row 1", "str")),
+        (put("valid", "tgt", 1, value=[2, [4], 3]), ("'valid'", "row 1", "list")),
+        (put("valid", "tgt", 1, value=None), ("'valid'", "row 1", "NoneType")),
+        (put("test", "tgt", value=lambda v: v[:-1]), ("'test'", "6 rows", "5 of labels")),
+        (
+            put("train", "src-text", value=lambda v: v[:-1]),
+            ("'train'", "11 rows of src-text", "12 rows of src-visual"),
+        ),
+        (
+            put("train", "src-text", 4, value=lambda v: v[:59]),
+            ("'train'", "row 4", "(59, 300)", "(60, 300)"),
+        ),
+        (put("train", "src-text", 4, value=lambda v: v[0]), ("'train'", "row 4", "(300,)")),
+        (
+            put("train", "src-visual", 0, value=lambda v: v.tolist()),
+            ("src-visual", "not made of arrays"),
+        ),
+        (
+            put("train", "src-visual", value=lambda v: [a[:, :34] for a in v]),
+            ("'valid'", "35", "34"),
+        ),
+        (put("test", "src-visual", value=lambda v: [a[:59] for a in v]), ("'test'", "'v': 59")),
+        (
+            put("test", "src-visual", value=lambda v: [a.astype(int) for a in v]),
+            ("'test'", "src-visual", "floating"),
+        ),
+        (
+            put("test", "src-visual", value=lambda v: np.zeros((6, 60))),
+            ("'test'", "src-visual", "(6, 60)"),
+        ),
+        (put("test", "src-visual", value=lambda v: np.zeros((6, 0, 35))), ("'test'", "(0, 35)")),
+        (put("test", "src-visual", value=[]), ("'test'", "src-visual", "without rows")),
+        (put("test", "src-visual", value="x"), ("'test'", "src-visual", "str")),
+        (
+            put("test", "src-text", value=lambda v: [a * 1e6 for a in v]),
+            ("'test'", "'t'", "float16", "float32"),
+        ),
+        (put("settings", value=Call(print, "ran")), ("print",)),
+    ],
+)
+def test_aligned_refuses(tmp_path, capsys, change, words):
+    file = aligned_file(DATA)
+    change(file)
+    (tmp_path / "out").mkdir()
+    said = message(
+        lambda: prepare_aligned(
+            saved(tmp_path / "x.pt", file), tmp_path / "out" / "s.h5", progress=False
+        )
+    )
+    assert all(w in said for w in words) and ("x.pt" in said or "s.h5" in said), said
+    assert list((tmp_path / "out").iterdir()) == [] and "ran" not in capsys.readouterr().out
+
+
+def test_what_is_no_such_file(tmp_path):
+    go = lambda path: message(lambda: prepare_aligned(path, tmp_path / "s.h5", progress=False))
+    assert "nothing.pt" in go(tmp_path / "nothing.pt") and str(tmp_path) in go(tmp_path)
+    for value, words in (
+        ([1], "list"),
+        ({}, "nothing"),
+        (3, "int"),
+        (unaligned_file(SMALL, steps=5, words=5), "src-text"),
+    ):
+        assert words in go(saved(tmp_path / "x.pt", value))
+    (tmp_path / "s.h5").write_text("mine")
+    assert (
+        "exists" in go(saved(tmp_path / "x.pt", aligned_file(SMALL, steps=5)))
+        and (tmp_path / "s.h5").read_text() == "mine"
+    )
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["s.h5", "x.pt"]
+
+
+# the unaligned file
+
+
+def check_unaligned(store, data, file, partner=None):
+    for s, f in file.items():
+        split, n = store[s], len(f["text"])
+        b = split.batch(range(n))
+        check_labels(
+            split, [data[s][partner[s][i] if partner and s in partner else i] for i in range(n)]
+        )
+        for i in range(n):
+            video, start, end = (v.decode() if isinstance(v, bytes) else str(v) for v in f["id"][i])
+            assert b.id[i] == f"{video}[{start},{end}]" and split.extra("video")[i] == video
+            for m, k in zip("tva", ("text", "vision", "audio")):
+                rows = np.flatnonzero(f[k][i].any(1))
+                given = f[k][i][rows[0] : rows[-1] + 1]
+                np.testing.assert_allclose(
+                    b.x[m][i][b.mask[m][i]], given, rtol=1e-3, atol=1e-3 if m == "t" else 0
+                )
+
+
+@pytest.mark.parametrize(
+    "how, kind, side, dtype, labels_side",
+    [
+        (4, "U", "left", "f4", "right"),
+        (2, "S", "right", "f8", "right"),
+        (3, "O", "right", "f4", "left"),
+        (5, "S", "left", "f8", "left"),
+        (0, "U", "right", "f4", "right"),
+        ("zip", "U", "left", "f4", "left"),
+    ],
+)
+def test_unaligned(tmp_path, how, kind, side, dtype, labels_side):
+    file = unaligned_file(DATA, kind, side, dtype, steps=40)
+    labels = saved(tmp_path / "train_valid_test.pt", aligned_file(DATA, side=labels_side))
+    out = prepare_unaligned(
+        saved(tmp_path / "noalign.pkl", file, how), labels, tmp_path / "s.h5", progress=False
+    )
+    store = Store(out)
+    assert (
+        store.name == "MOSEI, unaligned"
+        and store.modalities == WIDTHS
+        and store.splits == {"train": 12, "valid": 5, "test": 6}
+    )
+    check_store(out)
+    check_unaligned(store, DATA, file)
+    report = json.loads(store.attrs["report"])
+    assert report["splits"]["train"]["padding"]["a"]["side"] == side and report["splits"]["train"][
+        "paired"
+    ] == {"by row number": 12, "by words, in another row": 0}
+    assert [f["name"] for f in report["files"]] == [
+        "noalign.pkl",
+        "train_valid_test.pt",
+    ] and report == json.loads((tmp_path / "s.report.json").read_text(encoding="utf-8"))
+
+
+def test_another_order(tmp_path):
+    order = {"train": np.random.default_rng(3).permutation(12).tolist(), "test": [0, 1, 2, 3, 5, 4]}
+    file = unaligned_file(DATA, order=order, steps=30)
+    store = Store(
+        prepare_unaligned(
+            saved(tmp_path / "n.pkl", file, 4),
+            saved(tmp_path / "l.pt", aligned_file(DATA)),
+            tmp_path / "s.h5",
+            progress=False,
+        )
+    )
+    check_unaligned(store, DATA, file, order)
+    report = json.loads(store.attrs["report"])
+    assert report["splits"]["test"]["paired"] == {
+        "by row number": 4,
+        "by words, in another row": 2,
+    } and any("'test'" in n and "order" in n for n in report["notes"])
+
+
+def test_words_that_were_rounded(tmp_path):
+    order = {"train": list(range(12))[::-1]}
+    file = unaligned_file(DATA, order=order, steps=30)
+    file["train"]["text"] = file["train"]["text"].astype("f2").astype("f4")
+    file["valid"]["text"] += np.where(
+        file["valid"]["text"] == 0,
+        0,
+        np.random.default_rng(0).normal(size=file["valid"]["text"].shape) * 1e-5,
+    )
+    store = Store(
+        prepare_unaligned(
+            saved(tmp_path / "n.pkl", file, 4),
+            saved(tmp_path / "l.pt", aligned_file(DATA)),
+            tmp_path / "s.h5",
+            progress=False,
+        )
+    )
+    check_unaligned(store, DATA, file, order)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_unknown_words_are_rows_of_zeros(tmp_path, side):
+    data = {s: utterances(20, k, 60) for k, s in enumerate(SPLITS)}
+    rng = np.random.default_rng(0)
+    for us in data.values():
+        for u in us:
+            u["t"][rng.random(len(u["t"])) < 0.15] = 0
+        us[0]["t"] = rng.normal(size=(60, 300)).astype("f4")
+        us[0]["t"][[0, 1, 49]] = 0  # a long one that begins with them, and whose cut falls on one
+        us[1]["t"][:] = 0
+    order = {"train": rng.permutation(20).tolist()}
+    file = unaligned_file(data, side=side, order=order, steps=30)
+    for other in ("left", "right"):
+        store = Store(
+            prepare_unaligned(
+                saved(tmp_path / "n.pkl", file, 4),
+                saved(tmp_path / "l.pt", aligned_file(data, side=other)),
+                tmp_path / "s.h5",
+                overwrite=True,
+                progress=False,
+            )
+        )
+        check_labels(store["train"], [data["train"][i] for i in order["train"]])
+        check_labels(store["valid"], data["valid"])
+
+
+def test_the_same_words_twice(tmp_path):
+    data = {s: utterances(8, k) for k, s in enumerate(SPLITS)}
+    for i, labels in ((1, ["happy"]), (4, ["sad"]), (6, ["fear"])):
+        data["train"][i] |= {
+            "t": data["train"][0]["t"][:3].copy(),
+            "v": data["train"][i]["v"][:1].repeat(3, 0),
+            "a": data["train"][i]["a"][:1].repeat(3, 0),
+            "labels": labels,
+        }
+    order = {"train": [7, 1, 5, 4, 3, 6, 2, 0]}
+    file = unaligned_file(data, order=order, steps=30)
+    store = Store(
+        prepare_unaligned(
+            saved(tmp_path / "n.pkl", file, 4),
+            saved(tmp_path / "l.pt", aligned_file(data)),
+            tmp_path / "s.h5",
+            progress=False,
+        )
+    )
+    check_unaligned(store, data, file, order)  # in the order of the files
+    assert any(
+        "3 utterances share all their words" in n
+        for n in json.loads(store.attrs["report"])["notes"]
+    )
+
+
+def test_words_without_partner(tmp_path):
+    labels = saved(tmp_path / "l.pt", aligned_file(DATA))
+    file = unaligned_file(DATA, steps=30)
+    file["train"]["text"][[2, 7]] = np.random.default_rng(0).normal(size=(2, 50, 300))
+    go = lambda **more: prepare_unaligned(
+        saved(tmp_path / "n.pkl", file, 4), labels, tmp_path / "s.h5", progress=False, **more
+    )
+    said = message(go)
+    assert all(
+        w in said
+        for w in (
+            "2 of 12",
+            "'train'",
+            "row 2 (vidéo-0[2.5,2.75])",
+            "row 7",
+            "n.pkl",
+            "l.pt",
+            "--drop-unmatched",
+        )
+    ), said
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["l.pt", "n.pkl"]
+    store = Store(go(drop_unmatched=True))
+    keep = [i for i in range(12) if i not in (2, 7)]
+    assert (
+        store.splits["train"] == 10
+        and store["train"].id.tolist() == [f"vidéo-{i // 3}[{i}.5,{i}.75]" for i in keep]
+        and store["train"].extra("video").tolist() == [f"vidéo-{i // 3}" for i in keep]
+    )
+    check_labels(store["train"], [DATA["train"][i] for i in keep])
+    report = json.loads(store.attrs["report"])
+    assert (
+        report["splits"]["train"]["left out"] == 2
+        and report["splits"]["train"]["rows"] == 10
+        and any("2 of 12" in n and "left out" in n for n in report["notes"])
+    )
+
+
+def test_fewer_rows(tmp_path):
+    go = lambda file, **more: prepare_unaligned(
+        saved(tmp_path / "n.pkl", file, 4),
+        saved(tmp_path / "l.pt", aligned_file(DATA)),
+        tmp_path / "s.h5",
+        overwrite=True,
+        progress=False,
+        **more,
+    )
+    file = {
+        s: {k: v[1:] if s == "train" else v for k, v in d.items()}
+        for s, d in unaligned_file(DATA, steps=30).items()
+    }
+    said = message(lambda: go(file))
+    assert "1 of 12 rows of l.pt" in said and "row 0" in said
+    check_labels(Store(go(file, drop_unmatched=True))["train"], DATA["train"][1:])
+    other = {s: utterances(len(v), 50 + k) for k, (s, v) in enumerate(DATA.items())}
+    said = message(lambda: go(unaligned_file(other, steps=30), drop_unmatched=True))
+    assert "12 of 12 utterances" in said and "drop" not in said
+
+
+def test_one_changed_word_is_seen(tmp_path):
+    file = unaligned_file(DATA, steps=30)
+    i = max(range(12), key=lambda i: len(DATA["train"][i]["t"]))
+    file["train"]["text"][i, 3] = -file["train"]["text"][i, 3]
+    assert f"row {i}" in message(
+        lambda: prepare_unaligned(
+            saved(tmp_path / "n.pkl", file, 4),
+            saved(tmp_path / "l.pt", aligned_file(DATA)),
+            tmp_path / "s.h5",
+            progress=False,
+        )
+    )
+
+
+def with_ids(change):
+    def go(f):
+        v = f["train"]["id"].astype(object)
+        f["train"]["id"] = change(v) if callable(change) else change
+
+    return go
+
+
+def edit(v, r, value):
+    v[r] = value
+    return v
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda f: f["train"].pop("id"), ("'train'", "'id'")),
+        (lambda f: f["valid"].pop("vision"), ("'valid'", "'vision'")),
+        (lambda f: f.pop("test"), ("'test'",)),
+        (with_ids(lambda v: edit(v, 5, v[2])), ("'train'", "rows 2 and 5", "vidéo-0[2.5,2.75]")),
+        (with_ids(lambda v: v[:-1]), ("'train'", "11 rows", "12")),
+        (with_ids(lambda v: edit(v, 3, [None, 1, 2])), ("'train'", "row 3")),
+        (with_ids(lambda v: edit(v, 3, ["a\x07b", 1, 2])), ("'train'", "row 3")),
+        (with_ids(np.zeros((12, 3))), ("'id'", "float64")),
+        (with_ids(None), ("'id'", "NoneType")),
+        (with_ids([["", "", ""]] * 12), ("'train'", "row 0")),
+        (put("train", "text", value=lambda v: v[:, :, :299]), ("'valid'", "300", "299")),
+        (put("train", "audio", value=lambda v: v[:-1]), ("'train'", "11 rows of audio")),
+        (put("train", "audio", value=lambda v: v[0]), ("'audio'", "(30, 74)")),
+    ],
+)
+def test_unaligned_refuses(tmp_path, change, words):
+    file = unaligned_file(DATA, steps=30)
+    change(file)
+    said = message(
+        lambda: prepare_unaligned(
+            saved(tmp_path / "n.pkl", file, 4),
+            saved(tmp_path / "l.pt", aligned_file(DATA)),
+            tmp_path / "s.h5",
+            progress=False,
+        )
+    )
+    assert all(w in said for w in words) and "n.pkl" in said, said
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["l.pt", "n.pkl"]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        lambda i: f"video{i}[0]",
+        lambda i: [f"video{i}", 1.5, i],
+        lambda i: [b"video%d" % i, b"1", b"2"],
+        lambda i: (f"video{i}",),
+    ],
+)
+def test_the_forms_of_ids(tmp_path, rows):
+    file = unaligned_file(DATA, steps=30)
+    for s in SPLITS:
+        file[s]["id"] = [rows(i) for i in range(len(DATA[s]))]
+    store = Store(
+        prepare_unaligned(
+            saved(tmp_path / "n.pkl", file, 4),
+            saved(tmp_path / "l.pt", aligned_file(DATA)),
+            tmp_path / "s.h5",
+            progress=False,
+        )
+    )
+    assert (
+        store["train"].id[1] in ("video1[0]", "video1[1.5,1]", "video1[1,2]", "video1")
+        and store["train"].extra("video")[1] == "video1"
+    )
+
+
+def test_an_utterance_in_two_splits_is_noted(tmp_path):
+    file = unaligned_file(DATA, steps=30)  # the splits have ids of the same numbers
+    store = Store(
+        prepare_unaligned(
+            saved(tmp_path / "n.pkl", file, 4),
+            saved(tmp_path / "l.pt", aligned_file(DATA)),
+            tmp_path / "s.h5",
+            progress=False,
+        )
+    )
+    assert any(
+        "more than one split: vidéo-0[0.5,0.75] in 'train' and 'test'" in n
+        for n in json.loads(store.attrs["report"])["notes"]
+    )
+
+
+def test_labels_of_another_kind_of_words(tmp_path):
+    labels = saved(tmp_path / "l.pt", aligned_file(SMALL, steps=5))
+    assert "300" in message(
+        lambda: prepare_unaligned(
+            saved(tmp_path / "n.pkl", unaligned_file(DATA, steps=30), 4),
+            labels,
+            tmp_path / "s.h5",
+            progress=False,
+        )
+    )
+
+
+# the commands
+
+
+def carat(*argv):
+    return cli.main([str(a) for a in argv])
+
+
+def test_commands(tmp_path, capsys):
+    a, u = (
+        saved(tmp_path / "a.pt", aligned_file(DATA)),
+        saved(tmp_path / "u.pkl", unaligned_file(DATA, steps=30), 4),
+    )
+    assert carat("prepare", "mosei", "--aligned", a, "--out", tmp_path / "a.h5") == 0
+    out = capsys.readouterr().out
+    assert all(
+        w in out for w in ("padded on the right", "happy", "a.pt", "train 12, valid 5, test 6")
+    )
+    assert (
+        carat("prepare", "mosei", "--unaligned", u, "--labels", a, "--out", tmp_path / "u.h5") == 0
+    )
+    assert "by row number" in capsys.readouterr().out
+    assert carat("check", tmp_path / "u.h5") == 0
+    assert "by row number" in capsys.readouterr().out
+    for argv, words in (
+        (["--out", "x"], "exactly one"),
+        (["--aligned", a, "--csd", tmp_path, "--out", "x"], "exactly one"),
+        (["--unaligned", u, "--out", "x"], "--labels"),
+        (["--aligned", a, "--labels", a, "--out", "x"], "--labels belongs"),
+        (["--aligned", a, "--folds", a, "--out", "x"], "--folds belongs"),
+        (["--aligned", a, "--no-word-aligned", "--out", "x"], "--no-word-aligned belongs"),
+        (["--aligned", a, "--out", tmp_path / "a.h5"], "exists"),
+    ):
+        assert carat("prepare", "mosei", *argv) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("carat: ") and err.count("\n") == 1 and words in err
+
+
+# hostile and damaged files: an error or the right store, nothing run, nothing left
+
+
+@pytest.mark.parametrize("where", ["aligned", "unaligned", "labels"])
+def test_hostile_files(tmp_path, where):
+    a, u = aligned_file(SMALL, steps=5), unaligned_file(SMALL, words=5, steps=6)
+    for n, (call, name) in enumerate(
+        (
+            (Call(Path.touch, tmp_path / "ran"), "touch"),
+            (Call(eval, f"open({str(tmp_path / 'ran')!r}, 'w')"), "eval"),
+            (Call(sys.exit, 3), "exit"),
+        )
+    ):
+        bad = {"aligned": a, "labels": a, "unaligned": u}[where]
+        bad["train"]["extra"] = [1, {"x": call}]
+        a_path, u_path = (
+            saved(tmp_path / "a.pt", a, "legacy" if n else "zip"),
+            saved(tmp_path / "u.pkl", u, 2 + n),
+        )
+        said = message(
+            lambda: (
+                prepare_aligned(a_path, tmp_path / "s.h5")
+                if where == "aligned"
+                else prepare_unaligned(u_path, a_path, tmp_path / "s.h5")
+            )
+        )
+        assert name in said or "getattr" in said, said
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["a.pt", "u.pkl"]
+
+
+def program(whole):
+    "Where bytes look like a program rather than like numbers of an array: letters, digits, signs."
+    text = np.frombuffer(whole, np.uint8)
+    return np.flatnonzero((text > 31) & (text < 127) | (text == 0x80))
+
+
+def fuzz(tmp_path, whole, import_, right, times=200, exact=False, loads=None):
+    "Import damaged copies. What is accepted has all its rows; it is the right store, or (`loads`) that of what Python reads in the damaged file."
+    refused = 0
+    for i in range(times):
+        bad = damaged(whole, i, program(whole) if i % 3 else None)
+        (tmp_path / "bad").write_bytes(bad)
+        out = tmp_path / "out" / "s.h5"
+        out.parent.mkdir(exist_ok=True)
+        try:
+            import_(tmp_path / "bad", out)
+        except CaratError:
+            refused += 1
+            assert list(out.parent.iterdir()) == []
+            continue
+        store = Store(out)
+        check_store(out)
+        assert (
+            store.splits == {s: 4 for s in SPLITS}
+            and store.labels == LABELS
+            and sorted(p.name for p in out.parent.iterdir()) == ["s.h5", "s.report.json"]
+        )
+        if exact:
+            right(store)
+        elif loads is not None:
+            try:
+                data = loads(bad)
+            except Exception:
+                data = None
+            if data is not None:
+                right(store, data)
+        for p in out.parent.iterdir():
+            p.unlink()
+    assert refused > times // 4, refused
+    return refused
+
+
+@pytest.mark.parametrize("how", ["zip", "legacy", 4])
+def test_damaged_aligned_files(tmp_path, how):
+    whole = saved(tmp_path / "good", aligned_file(SMALL, steps=5), how).read_bytes()
+
+    def right(store, data=None):
+        if data is None:
+            return check_aligned(store, SMALL)
+        number = {i: NAMES[k] for k, i in data["dict"]["tgt"].items() if k in NAMES}
+        for s in SPLITS:
+            if len(number) == 6:
+                assert [{c for c, v in zip(LABELS, y) if v} for y in store[s].y] == [
+                    {number[i] for i in r if i in number} for r in data[s]["tgt"]
+                ]
+            x = np.array(data[s]["src-audio"], "f4")
+            kept = store[s].batch(range(4))
+            x[~np.isfinite(x)] = 0
+            assert np.isclose(np.abs(x).sum(), float(kept.x["a"].abs().sum()), rtol=1e-4)
+
+    def loads(bad):
+        f = io.BytesIO(bad)
+        for _ in range(3 if how == "legacy" else 0):
+            Careful(f).load()
+        return Careful(f).load()
+
+    fuzz(
+        tmp_path,
+        whole,
+        lambda path, out: prepare_aligned(path, out, progress=False),
+        right,
+        exact=how == "zip",
+        loads=loads,
+    )
+
+
+def test_damaged_unaligned_files(tmp_path):
+    labels = saved(tmp_path / "labels.pt", aligned_file(SMALL, steps=5))
+    whole = saved(tmp_path / "good", unaligned_file(SMALL, words=5, steps=6), 4).read_bytes()
+
+    def right(store, data):
+        for s in SPLITS:
+            check_labels(store[s], SMALL[s])
+            x = np.array(data[s]["vision"], "f4")
+            assert (
+                np.isclose(
+                    np.abs(x[np.isfinite(x)]).sum(),
+                    float(store[s].batch(range(4)).x["v"].abs().sum()),
+                    rtol=1e-4,
+                )
+                and len(set(store[s].id)) == 4
+            )
+
+    def loads(bad):
+        return Careful(io.BytesIO(bad)).load()
+
+    fuzz(
+        tmp_path,
+        whole,
+        lambda path, out: prepare_unaligned(path, labels, out, progress=False),
+        right,
+        loads=loads,
+    )
+
+
+def test_truncated_files(tmp_path):
+    for how in ("zip", "legacy", 4):
+        whole = saved(tmp_path / "good", aligned_file(SMALL, steps=5), how).read_bytes()
+        for n in np.linspace(0, len(whole) - 1, 15).astype(int):
+            (tmp_path / "bad").write_bytes(whole[:n])
+            assert "bad" in message(
+                lambda: prepare_aligned(tmp_path / "bad", tmp_path / "s.h5", progress=False)
+            )
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bad", "good"]

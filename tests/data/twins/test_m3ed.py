@@ -1,0 +1,212 @@
+"The synthetic twin of M3ED from outside: what a store of it promises, at any size, on any number of threads."
+
+import hashlib
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from carat.data.twins import m3ed as twin_m3ed
+from carat.core import CaratError
+from carat.metrics import best_constant_set, trivial_predictors
+from carat.plots.figures import planted_hits
+from carat.data.store import Store, check_store
+from carat.data.twins.mosei import oracle
+from carat.data.twins.m3ed import (
+    M3ED_COUNTS,
+    M3ED_LABELS,
+    M3ED_MODALITIES,
+    DialogueWorld,
+    m3ed_oracle,
+    m3ed_truth,
+    make_m3ed_twin,
+    plan_m3ed_twin,
+    write_m3ed_twin,
+)
+
+NARROW = dict(modalities={"t": 40, "v": 30, "a": 50})
+SIZE = {"train": 20, "valid": 20, "test": 60}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(
+        write_m3ed_twin(
+            tmp_path_factory.mktemp("twin") / "twin.h5",
+            size=SIZE,
+            seed=7,
+            world=DialogueWorld(**NARROW),
+        )
+    )
+
+
+def test_store_is_valid_and_says_that_it_is_synthetic(store):
+    check_store(store.path)
+    assert (
+        store.name == "synthetic twin of M3ED"
+        and bool(store.attrs["synthetic"])
+        and int(store.attrs["seed"]) == 7
+    )
+    assert (
+        store.labels == M3ED_LABELS
+        and store.modalities == NARROW["modalities"]
+        and store.splits == SIZE
+    )
+
+
+def test_utterances(store):
+    for name in store.splits:
+        s = store[name]
+        L, e, who = s.lengths["t"], s.extra("emotion"), s.extra("speaker")
+        assert (
+            all((s.lengths[m] == L).all() for m in store.modalities)
+            and L.min() >= 7
+            and L.max() <= 60
+        )
+        assert (
+            ((e >= 0).sum(1) == L).all()
+            and ((who >= 0) == (e >= 0)).all()
+            and set(np.unique(who)) == {-1, 0, 1}
+        )
+        assert (
+            (e[..., None] == np.arange(7)).any(1) == (s.y > 0)
+        ).all()  # the label set is the union over the utterances
+
+
+def test_planted_only_where_the_label_is(store):
+    for name in store.splits:
+        s = store[name]
+        planted, start, e = s.extra("planted"), s.extra("start"), s.extra("emotion")
+        assert (
+            not planted[s.y == 0].any()
+            and planted.sum(2).max() == 1
+            and (planted == (start >= 0)).all()
+        )
+        i, c, m = np.nonzero(planted)
+        assert (e[i, start[i, c, m]] == c).all()  # where the emotion is said first
+
+
+def test_memory_and_disk_hold_the_same(store):
+    memory, disk = (
+        make_m3ed_twin(SIZE, seed=7, world=DialogueWorld(**NARROW))["test"],
+        store["test"],
+    )
+    a, b = memory.batch(range(60)), disk.batch(range(60))
+    for m in store.modalities:
+        assert torch.equal(a.x[m].float(), b.x[m]) and torch.equal(a.mask[m], b.mask[m])
+    assert torch.equal(a.y.float(), b.y) and a.id == b.id
+    for know in (True, False):
+        np.testing.assert_allclose(
+            m3ed_oracle(memory, know_speaker=know).scores,
+            m3ed_oracle(disk, know_speaker=know).scores,
+            rtol=1e-9,
+        )
+
+
+def test_the_oracle_is_calibrated_and_finds_the_channel(store):
+    s, o = store["test"], m3ed_oracle(store["test"])
+    miss, expected = ((o.scores - s.y) ** 2).mean(), (o.scores * (1 - o.scores)).mean()
+    assert (
+        abs(o.scores.mean(0) - s.y.mean(0)).max() < 0.08
+        and abs(miss - expected) < 0.015
+        and miss < 0.07
+    )
+    assert planted_hits(o.shows.argmax(2), s.y, s.extra("planted"))["all"]["hit"] > 0.95
+    alone = m3ed_oracle(s, modalities="t")
+    assert (
+        ((alone.scores - s.y) ** 2).mean() > ((o.scores - s.y) ** 2).mean()
+        and np.isnan(alone.shows[..., 1:]).all()
+        and np.isfinite(alone.shows[..., 0]).all()
+    )
+    with pytest.raises(CaratError, match="no oracle"):
+        oracle(s)  # that of MOSEI knows another world
+
+
+def test_another_world_travels_with_its_store(tmp_path, store):
+    world = DialogueWorld(seed=4, strength=3.0, **NARROW)
+    s = Store(write_m3ed_twin(tmp_path / "w.h5", size=40, world=world))["test"]
+    np.testing.assert_array_equal(m3ed_oracle(s, world).scores, m3ed_oracle(s).scores)
+    assert (
+        np.abs(m3ed_oracle(s).scores - m3ed_oracle(s, DialogueWorld(**NARROW)).scores).max() > 0.1
+    )
+
+
+def test_extreme_strengths_are_finite():
+    for strength in (0.0, 60.0):
+        s = make_m3ed_twin(
+            {"train": 1, "valid": 1, "test": 15}, world=DialogueWorld(strength=strength, **NARROW)
+        )["test"]
+        o = m3ed_oracle(s)
+        assert np.isfinite(o.scores).all() and np.isfinite(o.shows).all()
+        if strength == 0:
+            assert (
+                np.abs(o.scores - m3ed_truth("train").mean(0)).max() < 0.35
+            )  # only lengths are left to see
+
+
+@pytest.mark.parametrize("seed", [0, 11])
+def test_full_size_is_m3ed_count_by_count(seed):
+    plan = plan_m3ed_twin(990, seed=seed)
+    for split, p in plan.items():
+        assert (
+            np.bincount(p.y @ (1 << np.arange(6, -1, -1)), minlength=128)
+            == M3ED_COUNTS[split]["sets"]
+        ).all()
+        assert (
+            np.sort(p.lengths) == np.sort(np.minimum(60, np.repeat(*M3ED_COUNTS[split]["lengths"])))
+        ).all()
+    floor = trivial_predictors(plan["train"].y, plan["test"].y, M3ED_LABELS)
+    best = max(
+        v["f1"]
+        for v in trivial_predictors(m3ed_truth("test"), m3ed_truth("test"), M3ED_LABELS).values()
+    )
+    assert (
+        abs(best - 0.730) < 5e-4
+        and best_constant_set(m3ed_truth("test")).sum() == 5
+        and max(v["f1"] for v in floor.values()) < best
+    )
+
+
+def test_full_width_same_bits_whatever_the_threads():
+    code = (
+        "import hashlib; from carat.data.twins.m3ed import make_m3ed_twin; t = make_m3ed_twin(12, seed=3);"
+        "print(hashlib.sha256(b''.join(t[s].values[m].tobytes() for s in t for m in 'tva')).hexdigest())"
+    )
+    root = os.path.dirname(os.path.dirname(twin_m3ed.__file__))
+    env = {
+        **os.environ,
+        "OMP_NUM_THREADS": "2",
+        "OPENBLAS_NUM_THREADS": "2",
+        "MKL_NUM_THREADS": "2",
+        "PYTHONPATH": root,
+    }
+    other = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    t = make_m3ed_twin(12, seed=3)
+    assert t["test"].values["a"].shape[1] == M3ED_MODALITIES["a"]
+    assert (
+        other
+        == hashlib.sha256(b"".join(t[s].values[m].tobytes() for s in t for m in "tva")).hexdigest()
+    )
+
+
+def test_bad_input(tmp_path):
+    with pytest.raises(CaratError, match="at least 8"):
+        write_m3ed_twin(tmp_path / "x.h5", size=2)
+    with pytest.raises(CaratError, match="seed"):
+        plan_m3ed_twin(100, seed=-1)
+    with pytest.raises(CaratError, match="splits"):
+        plan_m3ed_twin({"train": 5, "dev": 5})
+    with pytest.raises(CaratError, match="relevance"):
+        DialogueWorld(relevance=np.ones((7, 3)))
+    with pytest.raises(CaratError, match="strength"):
+        write_m3ed_twin(tmp_path / "x.h5", strength=float("nan"))
+    with pytest.raises(CaratError, match="width"):
+        DialogueWorld(modalities={"t": 10, "v": 30, "a": 30})
+    with pytest.raises(CaratError, match="shape"):
+        DialogueWorld(modalities={"t": 30, "v": 30})
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,244 @@
+"Unaligned sequences, across chapters: the twin's clocks agree in its store, and a model behind an alignment trains through the command line, also where a modality is missing."
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from carat import cli
+from carat.systems.aligned import AlignedCARAT, make_unaligned_twin, write_unaligned_twin
+from carat.core import CaratError
+from carat.plots.figures import planted_hits
+from carat.data.store import Store, check_store
+from carat.data.twins.mosei import LABELS, MODALITIES, oracle
+from carat.train import evaluate, load_run, make_model, predict
+
+SMALL = [
+    "--model.layers",
+    "1",
+    "1",
+    "1",
+    "--model.d",
+    "16",
+    "--model.d-z",
+    "8",
+    "--model.d-h",
+    "8",
+    "--model.heads",
+    "2",
+    "--model.ff",
+    "16",
+    "--model.queue",
+    "256",
+    "--model.align-hidden",
+    "8",
+    "--device",
+    "cpu",
+    "--batch-size",
+    "32",
+    "--epochs",
+    "1",
+    "--quiet",
+]
+
+
+def carat(*argv):
+    return cli.main([str(a) for a in argv])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    d = tmp_path_factory.mktemp("unaligned")
+    write_unaligned_twin(
+        d / "twin.h5", size=120, seed=3, strength=8, steps={"t": 12, "v": 40, "a": 50}
+    )
+    write_unaligned_twin(
+        d / "gaps.h5", size=120, seed=3, strength=8, steps={"t": 12, "v": 40, "a": 50}, missing=0.4
+    )
+    return d
+
+
+def test_store(folder):
+    store = Store(folder / "twin.h5")
+    check_store(store.path)
+    assert (
+        store.name == "synthetic twin of MOSEI, unaligned"
+        and bool(store.attrs["synthetic"])
+        and store.labels == LABELS
+        and store.modalities == MODALITIES
+    )
+    for name in store.splits:
+        s = store[name]
+        assert all(
+            1 <= s.lengths[m].min() and s.lengths[m].max() <= most
+            for m, most in {"t": 12, "v": 40, "a": 50}.items()
+        )
+        assert (
+            not s.extra("planted")[s.y == 0].any()
+            and (s.extra("planted") == (s.extra("start") >= 0)).all()
+        )
+    with pytest.raises(CaratError, match="no oracle"):
+        oracle(store["test"])
+
+
+def test_planted_times_agree_across_clocks(folder):
+    store = Store(folder / "twin.h5")
+    rates, s = json.loads(store.attrs["rates"]), store["train"]
+    start, onset, pairs = s.extra("start"), s.extra("onset"), 0
+    for k, m in ((1, "v"), (2, "a")):
+        on = start[..., k] >= 0
+        assert (
+            np.abs(start[..., k] / rates[m] - onset[..., k])[on & (start[..., k] > 0)].max()
+            <= 0.5 / rates[m] + 1e-5
+        )  # rounded to a frame
+        both = on & (start[..., 0] >= 0)
+        assert np.abs(onset[..., 0] - onset[..., k])[both].max() <= 0.15 + 1e-5
+        pairs += both.sum()
+        assert (onset[..., k][~on] == -1).all() and (
+            start[..., k][on] < np.broadcast_to(s.lengths[m][:, None], on.shape)[on]
+        ).all()
+    assert pairs > 10
+
+
+def test_one_seed_one_twin(folder, tmp_path):
+    again = Store(
+        write_unaligned_twin(
+            tmp_path / "again.h5", size=120, seed=3, strength=8, steps={"t": 12, "v": 40, "a": 50}
+        )
+    )
+    memory = make_unaligned_twin(120, seed=3, strength=8, steps={"t": 12, "v": 40, "a": 50})
+    a, b, c = (
+        Store(folder / "twin.h5")["valid"].batch(range(8)),
+        again["valid"].batch(range(8)),
+        memory["valid"].batch(range(8)),
+    )
+    assert all(torch.equal(a.x[m], b.x[m]) and torch.equal(a.x[m], c.x[m]) for m in MODALITIES)
+    with pytest.raises(CaratError, match="exists"):
+        write_unaligned_twin(tmp_path / "again.h5", size=120)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--model.ctc-weight", "0.5", "--model.align-steps", "12"],
+        ["--model.align", "even", "--model.align-steps", "12"],
+        ["--model.align-steps", "20", "--model.align-positions", "all"],
+    ],
+)
+def test_trains_through_the_command_line_where_modalities_are_missing(folder, tmp_path, options):
+    assert (
+        carat(
+            "train",
+            folder / "gaps.h5",
+            "--kind",
+            "carat-ctc",
+            "--out",
+            tmp_path / "run",
+            *SMALL,
+            *options,
+        )
+        == 0
+    )
+    run, store = load_run(tmp_path / "run", "cpu"), Store(folder / "gaps.h5")
+    assert isinstance(run.model, AlignedCARAT) and ("ctc" in run.history[0]["losses"]) == (
+        "--model.ctc-weight" in options
+    )
+    assert 0 <= evaluate(run, store, "test")["f1"] <= 1
+    found = predict(run, store, "test")
+    assert np.isfinite(found.scores).all() and (found.leaned >= 0).all()
+    here = store["test"].present
+    assert np.take_along_axis(
+        here, found.leaned, 1
+    ).all()  # no label leans on a modality that is missing
+    planted_hits(
+        torch.as_tensor(found.leaned), store["test"].y, store["test"].extra("planted"), here
+    )
+
+
+def test_native_lengths_need_no_alignment(folder, tmp_path):
+    assert (
+        carat(
+            "train",
+            folder / "gaps.h5",
+            "--out",
+            tmp_path / "run",
+            "--model.layers",
+            1,
+            1,
+            1,
+            "--model.d",
+            16,
+            "--model.d-z",
+            8,
+            "--model.d-h",
+            8,
+            "--model.heads",
+            2,
+            "--model.ff",
+            16,
+            "--model.queue",
+            256,
+            "--model.max-steps",
+            50,
+            "--device",
+            "cpu",
+            "--batch-size",
+            32,
+            "--epochs",
+            1,
+            "--quiet",
+        )
+        == 0
+    )
+
+
+def test_a_missing_modality_is_not_heard(folder):
+    store = Store(folder / "gaps.h5")
+    model = make_model(
+        "carat-ctc",
+        store,
+        layers=(1, 1, 1),
+        d=16,
+        d_z=8,
+        d_h=8,
+        heads=2,
+        ff=16,
+        queue=64,
+        align_steps=12,
+        align_hidden=8,
+        ctc_weight=1.0,
+        dropout=0.0,
+    ).eval()
+    batch = store["train"].batch(range(32))
+    scores = model.predict(batch).scores
+    for m in MODALITIES:
+        batch.x[m] = torch.where(batch.mask[m][..., None], batch.x[m], torch.full((), 1e4))
+    torch.testing.assert_close(model.predict(batch).scores, scores)
+    aligned = model.align(batch)
+    assert torch.equal(aligned.present, batch.present)
+    has_text, (_, counts) = batch.mask["t"].any(1), aligned.ctc
+    assert not counts[~has_text].any() and (counts <= batch.present[:, 1:]).all() and counts.any()
+
+
+def test_ctc_term_is_a_mean_over_sequences(folder):
+    "The CTC term of a batch is the mean over its sequences, so a sample without any adds nothing."
+    store = Store(folder / "twin.h5")
+    model = make_model(
+        "carat-ctc",
+        store,
+        layers=(1, 1, 1),
+        d=16,
+        d_z=8,
+        d_h=8,
+        heads=2,
+        ff=16,
+        queue=64,
+        align_steps=12,
+        align_hidden=8,
+        ctc_weight=1.0,
+        dropout=0.0,
+    )
+    batch = store["train"].batch(range(16))
+    nll, counts = model.align(batch).ctc
+    torch.testing.assert_close(model.losses(batch)["ctc"], nll[counts].mean())
