@@ -73,17 +73,9 @@ def bce(
 
 
 def classification_loss(
-    s_o: torch.Tensor,  # (B, C) pooled logits of U_o
-    s_alpha: torch.Tensor,  # (B, C) pooled logits of U_alpha
-    s_beta: torch.Tensor,  # (B, C) pooled logits of U_beta
+    s: dict,  # level ("o", "alpha", "beta") -> (B, C) pooled logits
     y: torch.Tensor,  # (B, C) 0 or 1
-    gamma: tuple[float, float, float] = (
-        0.01,
-        0.1,
-        1.0,
-    ),  # gamma_o, gamma_alpha, gamma_beta (Table 4)
-    valid: torch.Tensor
-    | None = None,  # bool, broadcastable to (B, C), entries that count; None: all
-) -> torch.Tensor:  # scalar
-    "Eq. 5: the weighted sum of three cross-entropies."
-    return sum(g * bce(s, y, valid) for g, s in zip(gamma, (s_o, s_alpha, s_beta)))
+    valid: torch.Tensor | None = None,  # bool, broadcastable to (B, C): entries that count
+) -> dict:  # level -> scalar, before its weight gamma
+    "The terms of Eq. 5, one cross-entropy for each level that the model has."
+    return {level: bce(logits, y, valid) for level, logits in s.items()}

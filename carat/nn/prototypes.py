@@ -199,9 +199,14 @@ class Prototypes(nn.Module):
     def forward(
         self,
         Z: torch.Tensor,  # (B, M, C, d_z)
+        hard: bool | None = None,  # Eq. 10 instead of Eq. 9; None: where not in training mode
     ) -> torch.Tensor:  # D (B, M, C, d_z)
-        "Intrinsic vectors: soft in training mode, hard in evaluation mode."
-        return (soft_intrinsic if self.training else hard_intrinsic)(Z, self.mu)[0]
+        "Intrinsic vectors: soft in training mode, hard in evaluation mode, or as `hard` says."
+        if hard is None:
+            hard = not self.training
+        intrinsic = hard_intrinsic if hard else soft_intrinsic
+        D, _ = intrinsic(Z, self.mu)
+        return D
 
     @torch.no_grad()
     def update(

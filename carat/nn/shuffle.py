@@ -113,11 +113,17 @@ class AggregationHead(nn.Module):
 
 # %% ../../nbs/27_shuffle.ipynb #ec0fd286
 def aggregation_loss(
-    logits: torch.Tensor,  # (B, M, C): h_c of q or of q_hat
-    y: torch.Tensor,  # (B, C), or (B, M, C) for the shuffled
+    h_c: nn.Module,  # the classifier: (B, M, C, d) -> logits (B, M, C)
+    V: torch.Tensor,  # (B, M, C, d)
+    y: torch.Tensor,  # (B, C) 0 or 1
     present: torch.Tensor,  # (B, M) bool
-) -> torch.Tensor:  # scalar
-    "One of the two terms of Eq. 14: binary cross entropy averaged over samples, present modalities and labels."
-    if y.dim() == 2:
-        y = y[:, None]  # (B, 1, C)
-    return bce(logits, y.expand_as(logits), present[:, :, None])
+    draws: tuple | None = None,  # sample_index and modality_index; None: no shuffled rows
+    attached: str = "source",  # as in `shuffle`
+) -> dict:  # "agg" and, with draws, "shuffled": scalars before the weight gamma_sf
+    "The two terms of Eq. 14: cross-entropies averaged over samples, present modalities and labels."
+    shown = present[:, :, None]  # (B, M, 1)
+    terms = {"agg": bce(h_c(V), y[:, None], shown)}
+    if draws is not None:
+        V_hat, y_hat = shuffle(V, y, *draws, attached=attached, present=present)
+        terms["shuffled"] = bce(h_c(V_hat), y_hat, shown)
+    return terms
