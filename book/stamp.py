@@ -17,9 +17,13 @@ def install_cell():
     name = cfg["lib_name"]
     return f"""#| hide
 # Where the package is missing (Colab, Kaggle, a cluster) this installs it.
-import importlib.util, subprocess, sys
+import importlib.util
+import subprocess
+import sys
+
 if any(importlib.util.find_spec(name) is None for name in ("{name}", "fastcore")):
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "{name}[dev] @ git+{cfg["git_url"]}"], check=True)""".splitlines(
+    package = "{name}[dev] @ git+{cfg["git_url"]}"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", package], check=True)""".splitlines(
         keepends=True
     )
 

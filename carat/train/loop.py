@@ -994,5 +994,7 @@ def record_result(
     "One run as one JSON file: configuration, data, device, seed, versions, history, metrics. What the chapters show comes from such files."
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, _json(dict(run.info, history=run.history, metrics=run.metrics, **more), indent=1))
+    write_whole(
+        path, _json(dict(run.info, history=run.history, metrics=run.metrics, **more), indent=1)
+    )
     return path
