@@ -6,14 +6,14 @@ import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import nbformat
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-EXECUTED = (
-    ROOT / "_build" / "executed"
-)  # NN_name.ipynb with outputs, and in its metadata the key they belong to
+# NN_name.ipynb with outputs, and in its metadata the key they belong to
+EXECUTED = ROOT / "_build" / "executed"
 HTML = ROOT / "_build" / "html"
 
 
@@ -22,6 +22,17 @@ def settings():
     ini = configparser.ConfigParser(delimiters=["="], interpolation=None)
     ini.read(ROOT / "settings.ini", encoding="utf-8")
     return ini["DEFAULT"]
+
+
+def address():
+    """The project's public address, or None while settings.ini holds a placeholder.
+
+    A placeholder lies under a domain that is reserved for examples (RFC 2606), so nobody owns it.
+    Until it is replaced, nothing installs from the address and nothing links to it."""
+    url = settings()["git_url"]
+    host = (urlsplit(url).hostname or "").split(".")
+    reserved = host[-1] in ("", "example", "invalid", "localhost", "test")
+    return None if reserved or host[-2:-1] == ["example"] else url
 
 
 def toc_pages():

@@ -9,7 +9,7 @@ import platform
 import re
 from importlib.metadata import version
 
-from . import ROOT, settings, surroundings
+from . import ROOT, address, settings, surroundings
 from .facts import EQUATIONS, assertions, facts, plain_tex
 
 PAPER = "peng2024carat"  # its entry in references.bib
@@ -378,10 +378,15 @@ def bibtex():
     cfg = settings()
     text = (ROOT / "references.bib").read_text(encoding="utf-8")
     paper = re.search(rf"^@\w+\{{{PAPER},.*?^\}}", text, re.M | re.S)[0]
-    book = (
-        f"@book{{carat-book,\n  author  = {{{{{cfg['author']}}}}},\n  title   = {{{{{cfg['title']}}}: {cfg['description']}}},\n"
-        f"  year    = {{{cfg['copyright'].split()[0]}}},\n  note    = {{Version {cfg['version']}}},\n  url     = {{{cfg['git_url']}}}\n}}"
-    )
+    entry = {
+        "author": f"{{{cfg['author']}}}",
+        "title": f"{{{cfg['title']}}}: {cfg['description']}",
+        "year": cfg["copyright"].split()[0],
+        "note": f"Version {cfg['version']}",
+        **({"url": address()} if address() else {}),
+    }
+    lines = ",\n".join(f"  {key:7} = {{{value}}}" for key, value in entry.items())
+    book = f"@book{{carat-book,\n{lines}\n}}"
     return book, paper
 
 

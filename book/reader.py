@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import nbformat
 from sphinx.errors import ExtensionError
@@ -18,6 +19,7 @@ from sphinx.errors import ExtensionError
 from . import (
     EXECUTED,
     ROOT,
+    address,
     code_digest,
     digest,
     directives,
@@ -197,16 +199,17 @@ def source_read(app, docname, source):
 
 
 def config_inited(app, config):
-    cfg = settings()
+    url = address()
+    on_github = urlsplit(url or "").hostname == "github.com"  # Colab and Kaggle open nothing else
     config.html_theme_options.update(
-        repository_url=cfg["git_url"],
-        repository_branch=cfg["branch"],
+        repository_url=url or "",
+        repository_branch=settings()["branch"],
         path_to_docs="",
-        use_repository_button=True,
+        use_repository_button=url is not None,
         use_download_button=True,
         show_navbar_depth=1,
         show_toc_level=2,
-        launch_buttons={"colab_url": "https://colab.research.google.com"},
+        launch_buttons={"colab_url": "https://colab.research.google.com"} if on_github else {},
         search_bar_text="Search the book",
     )
     config.html_theme_options.pop("analytics", None)
