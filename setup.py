@@ -4,11 +4,22 @@ from configparser import ConfigParser
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 here = Path(__file__).parent
 ini = ConfigParser(delimiters=["="], interpolation=None)
 ini.read(here / "settings.ini", encoding="utf-8")
 cfg = ini["DEFAULT"]
+package = cfg["lib_path"]
+
+
+class WithoutIndex(build_py):
+    "Leaves out `_modidx.py`, which nbdev needs in a checkout and nobody needs elsewhere."
+
+    def find_package_modules(self, package, package_dir):
+        found = super().find_package_modules(package, package_dir)
+        return [module for module in found if module[1] != "_modidx"]
+
 
 setup(
     name=cfg["lib_name"],
@@ -17,12 +28,16 @@ setup(
     long_description=(here / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     author=cfg["author"],
-    url=cfg["git_url"],
+    url=None if ".example" in cfg["git_url"] else cfg["git_url"],  # nobody owns a placeholder
     keywords=cfg["keywords"],
     license="Apache-2.0",
     python_requires=">=" + cfg["min_python"],
-    packages=find_packages(include=[cfg["lib_path"], cfg["lib_path"] + ".*"]),
+    # the recorded results lie beside the package in a checkout and within it where it is installed
+    packages=[*find_packages(include=[package, f"{package}.*"]), f"{package}.recorded"],
+    package_dir={f"{package}.recorded": "results"},
+    package_data={package: ["py.typed"], f"{package}.recorded": ["*.json"]},
     install_requires=cfg["requirements"].split(),
     extras_require={"dev": cfg["dev_requirements"].split()},
     entry_points={"console_scripts": cfg["console_scripts"].split("\n")},
+    cmdclass={"build_py": WithoutIndex},
 )

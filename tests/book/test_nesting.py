@@ -37,6 +37,7 @@ def project(tmp_path, monkeypatch):
     ):
         shutil.copy(book.ROOT / name, tmp_path)
     (tmp_path / "nbs").mkdir()
+    (tmp_path / "results").mkdir()
     write_chapter(tmp_path, "store")
     check.tool("nbdev_export", tmp_path)
     write_chapter(tmp_path, "data.store")
