@@ -1,14 +1,16 @@
 # The two commands of this project, each complete on a fresh machine with Python 3.10 or newer.
 #   make book   executes every notebook and builds the book into _build/html
-#   make test   checks that package and notebooks are in step, then runs all tests
+#   make test   checks notebooks, package, style and types, then runs all tests
 PYTHON ?= python3
 PY := .venv/bin/python
 export OMP_NUM_THREADS ?= 1
 export PYTHONUTF8 = 1
+export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
 help:
 	@echo "make book    build the book (set CARAT_DATA to a folder of prepared data sets to use those)"
 	@echo "make test    run every check and test"
+	@echo "make lint    run the checks alone: notebooks and package in step, style, types"
 	@echo "make sync    after editing notebooks: export the package, clean the notebooks, refresh install cells"
 	@echo "make picture take the README's picture of the start page (needs chromium)"
 	@echo "make clean   delete what was built (not the environment in .venv)"
@@ -16,8 +18,13 @@ help:
 book: .venv/ready
 	@$(PY) -m book.build
 
-test: .venv/ready
+lint: .venv/ready
 	@$(PY) -m book.check
+	@.venv/bin/ruff check --quiet .
+	@.venv/bin/ruff format --quiet --check .
+	@.venv/bin/pyright
+
+test: lint
 	@echo "running every notebook as a test"
 	@.venv/bin/nbdev_test --n_workers 2
 	@$(PY) -m pytest -n 2 --dist worksteal
@@ -47,4 +54,4 @@ clean:
 	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-.PHONY: help book test sync picture clean
+.PHONY: help book lint test sync picture clean

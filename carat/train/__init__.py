@@ -1,2 +1,3 @@
 "One run: configuration, optimiser, loop, run folder, predictions."
+
 from .loop import *  # noqa: F403
