@@ -235,7 +235,7 @@ def _imported(path):
 def _print_report(store):
     "What the importer of a store said, where it said anything."
     from carat.core import CaratError
-    from carat.data.pickles import Report
+    from carat.data.report import Report
 
     if "report" not in store.attrs:
         return

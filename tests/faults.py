@@ -4,7 +4,10 @@ import numpy as np
 
 
 def damaged(whole: bytes, i: int, at=None) -> bytes:
-    "The i-th damaged copy of a file: bytes changed (mostly), cut off, put in, taken out, or a piece copied over another. `at`: the positions to change; those that are not 0 where not given."
+    """The i-th damaged copy of a file: bytes changed, cut off, put in, taken out, or copied over.
+
+    at: the positions to change; those that are not 0 where not given.
+    """
     rng, data = np.random.default_rng(i), np.frombuffer(whole, np.uint8)
     at = np.flatnonzero(data) if at is None else np.asarray(at)
     a, b, n = int(rng.choice(at)), int(rng.choice(at)), int(rng.integers(1, 17))

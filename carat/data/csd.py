@@ -25,7 +25,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..core import CaratError
-from .pickles import Report
+from .report import Report
 from ..core import as_text, guarded, some, sync_to_disk
 from .store import StoreWriter
 from .twins.mosei import LABELS

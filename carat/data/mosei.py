@@ -14,7 +14,8 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..core import CaratError
-from .pickles import PickledArray, Report, clean, read_pickle, zero_edges
+from .pickles import PickledArray, read_pickle
+from .report import Report, clean, zero_edges
 from ..core import as_text, some
 from .store import StoreWriter
 

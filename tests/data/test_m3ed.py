@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from faults import damaged
-from test_pickles import Call, Careful
+from hostile import Call, Careful
 
 from carat import cli
 from carat.data import m3ed
