@@ -1,4 +1,7 @@
-"Tools that turn the notebooks into the book: execute, reader, build, pages; and keep them in step with the package: check, stamp."
+"""Tools that turn the notebooks into the book, and keep them in step with the package.
+
+`build` executes the notebooks (`execute`), makes the pages (`reader` with `made` and `links`) and
+checks them (`pages`). `check` compares notebooks and package, `stamp` writes addresses."""
 
 import configparser
 import hashlib
@@ -39,9 +42,7 @@ def toc_pages():
     "Every page that _toc.yml names, in order, as paths without suffix relative to the root."
 
     def walk(node):
-        for key in ("root", "file"):
-            if key in node:
-                yield node[key]
+        yield from (node[key] for key in ("root", "file") if key in node)
         for key in ("parts", "chapters", "sections"):
             for child in node.get(key, []):
                 yield from walk(child)
@@ -49,14 +50,18 @@ def toc_pages():
     return list(walk(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))))
 
 
+def source_of(page):
+    "The notebook or Markdown file of a page, or None."
+    files = [ROOT / f"{page}{suffix}" for suffix in (".ipynb", ".md")]
+    return next((f for f in files if f.exists()), None)
+
+
 def notebooks():
     "The notebooks of the book, in its order."
-    missing = [
-        p for p in toc_pages() if not any((ROOT / f"{p}{s}").exists() for s in (".ipynb", ".md"))
-    ]
-    if missing:
+    sources = {page: source_of(page) for page in toc_pages()}
+    if missing := [page for page, source in sources.items() if source is None]:
         raise SystemExit(f"_toc.yml names pages that do not exist: {', '.join(missing)}")
-    return [path for p in toc_pages() if (path := ROOT / f"{p}.ipynb").exists()]
+    return [source for source in sources.values() if source.suffix == ".ipynb"]
 
 
 def directives(cell):
@@ -65,13 +70,12 @@ def directives(cell):
 
 
 def without_directives(cell):
-    return "\n".join(line for line in cell.source.split("\n") if not line.startswith("#|")).strip(
-        "\n"
-    )
+    lines = [line for line in cell.source.split("\n") if not line.startswith("#|")]
+    return "\n".join(lines).strip("\n")
 
 
 def is_run(cell):
-    "Whether a code cell runs, by the same rule as nbdev_test: not with `eval: false`, not with a flag."
+    "Whether a code cell runs, as in nbdev_test: not with `eval: false`, not with a flag."
     skipped = {"eval: false", *settings()["tst_flags"].split()}
     return cell.cell_type == "code" and not skipped & set(directives(cell))
 
@@ -111,14 +115,8 @@ def surroundings():
     parts = [x for f in files for x in (f.relative_to(ROOT), f.read_bytes())]
     if folder := os.environ.get("CARAT_DATA", "").strip():
         folder = Path(folder).expanduser().resolve()
-        parts += [
-            folder,
-            *(
-                (f.name, f.stat().st_size, f.stat().st_mtime_ns)
-                for f in sorted(folder.rglob("*"))
-                if f.is_file()
-            ),
-        ]
+        data = [f for f in sorted(folder.rglob("*")) if f.is_file()]
+        parts += [folder, *((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in data)]
     return digest(*parts)
 
 

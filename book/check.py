@@ -1,4 +1,6 @@
-"Checks that package, notebooks and install cells are in step: what `make sync` would change is an error. With `--prune`, first deletes stale modules."
+"""Checks that package, notebooks and install cells are in step.
+
+What `make sync` would change is an error. With `--prune`, first deletes stale modules."""
 
 import filecmp
 import os
@@ -26,7 +28,7 @@ def tool(name, cwd):
 
 
 def differing(a, b, pattern):
-    "The files that differ between two folders or exist in one of them only, folders within them included."
+    "The files that differ between two folders, or exist in one of them only."
     found = [(f, folder) for folder in (a, b) for f in folder.rglob(pattern)]
     names = {f.relative_to(folder).as_posix() for f, folder in found if f.name != "_modidx.py"}
     return sorted(
@@ -37,7 +39,7 @@ def differing(a, b, pattern):
 
 
 def exported(to):
-    "Export the notebooks into a folder, beside the `__init__.py` files, which are written by hand, and return the package there."
+    "Export the notebooks into a folder, beside what is written by hand; returns the package there."
     shutil.copy(ROOT / "settings.ini", to)
     shutil.copytree(
         ROOT / "nbs", to / "nbs", ignore=shutil.ignore_patterns(".ipynb_checkpoints", "_*")

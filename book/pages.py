@@ -11,7 +11,7 @@ from . import HTML, toc_pages
 
 
 class Page(HTMLParser):
-    "What the checks need to know of a page: its ids, its links, images without text, and the text of its article."
+    "What the checks need to know of a page: ids, links, images, the text of its article."
 
     def __init__(self, path):
         super().__init__()
@@ -161,7 +161,7 @@ def links_of_kind(p, kind):
 
 
 def without_preview():
-    "Links to equations, symbols, names of the package, and citations that show nothing when pointed at."
+    "Links to equations, symbols, names and citations that show nothing when pointed at."
     known = previews()
     out = [
         f"{p}: {link} has no preview"
@@ -179,7 +179,7 @@ def without_preview():
 
 
 def one_page():
-    "What is not right with the book on one page: chapters that are missing, links that lead nowhere."
+    "What is wrong with the book on one page: missing chapters, links that lead nowhere."
     if not (HTML / "print.html").is_file():
         return []
     raw = "".join(
@@ -200,7 +200,9 @@ def one_page():
 
 
 def weight(p, files):
-    "Bytes of a page's first view, compressed as servers send it, without the figures in it: (the page, all files it loads, both uncompressed)."
+    """Bytes of a page's first view without its figures.
+
+    The page and the files that it loads, each as servers compress them, and both uncompressed."""
     bare = re.sub(
         r'<img[^>]*src="data:[^>]*>|<svg\b.*?</svg>', "", page(p).raw, flags=re.S
     ).encode()

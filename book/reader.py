@@ -1,9 +1,14 @@
-"""The Sphinx extension that reads the notebooks: nbdev's directives stay the one source of truth, and the reader sees none of them.
+"""The Sphinx extension that reads the notebooks: nbdev's directives stay the one source of truth,
+and the reader sees none of them.
 
-For each notebook it takes the outputs of the executed copy, drops cells marked `hide` or `default_exp`, strips the
-directives, folds exported imports and long exported cells, numbers the chapter and its figures, shows what a cell marked `lead` made at the top of the page, and turns `\\tag{n}` into an equation that `#eq-n` points at.
-Every cell gets an anchor, exported ones a line that leads to the reference, those that show a recorded run one that leads to it.
-It also sets what depends on settings.ini (addresses, launch buttons) and puts a local MathJax beside the pages."""
+For each notebook it takes the outputs of the executed copy, drops cells marked `hide` or
+`default_exp`, strips the directives, folds exported imports and long exported cells, numbers the
+chapter and its figures, shows what a cell marked `lead` made at the top of the page, and turns
+`\\tag{6}` into an equation that `#eq-6` points at (`\\tag{TAILOR 3}`: `#eq-tailor-3`). Every cell
+gets an anchor, exported ones a line that leads to the reference, those that show a recorded run
+one that leads to it.
+It also sets what depends on settings.ini (addresses, launch buttons) and puts a local MathJax
+beside the pages."""
 
 import ast
 import importlib.util
@@ -30,25 +35,38 @@ from . import (
     previews,
     read_notebook,
     settings,
+    without_directives,
 )
+from .equations import TAG, tagged
 from .facts import facts
+from .markdown import count, reference
+from .status import run_label
 
 DISPLAY = re.compile(r"^\$\$\s*(.+?)\s*\$\$[ \t]*$", re.M | re.S)
 CAPTION = re.compile(r"\A\*\*Figure\.?\*\*")
 FENCED = re.compile(r"^(`{3,}|~{3,}).*?^\1[ \t]*$", re.M | re.S)
+LONG = 45  # lines after which an exported cell is folded
+
+
+def target(tag):
+    "The anchor of a tagged formula."
+    try:
+        return tagged(tag).target
+    except ValueError:  # the map of the equations refuses such a tag
+        return f"eq-{tag}"
 
 
 def equation(match):
-    "A display formula with `\\tag{n}` as a block that carries the paper's number and the target eq-n."
+    "A display formula with a tag as a block that carries its number and its target."
     body = match[1]
-    if not (tags := re.findall(r"\\tag\{([^}]+)\}", body)):
+    if not (tags := TAG.findall(body)):
         return match[0]
     if not body.startswith((r"\begin{align}", r"\begin{gather}")):
-        rest = re.sub(r"\s*\\tag\{[^}]+\}", "", body)
+        rest = TAG.sub("", body)
         if r"\\" in re.sub(r"\\begin\{(\w+\*?)\}.*?\\end\{\1\}", "", rest, flags=re.S):
             rest = rf"\begin{{split}}{rest}\end{{split}}"
         body = rf"\begin{{equation}}{rest}\tag{{{tags[0]}}}\end{{equation}}"
-    targets = "\n".join(f"(eq-{t})=" for t in tags)
+    targets = "\n".join(f"({target(t)})=" for t in tags)
     return f"{targets}\n```{{math}}\n:nowrap:\n\n{body}\n```\n"
 
 
@@ -63,11 +81,10 @@ def with_equations(source):
 
 def only_imports(source):
     try:
-        return all(
-            isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.parse(source).body
-        )
+        body = ast.parse(source).body
     except SyntaxError:
         return False
+    return all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in body)
 
 
 def aside(kind, text):
@@ -75,32 +92,26 @@ def aside(kind, text):
 
 
 def beside(cell):
-    "What stands below a cell of a chapter: the way to the reference for what it exports, and to the recorded runs that it reads."
+    "The lines below a cell: to the reference for what it exports, to the runs that it reads."
     f = facts()
-    names = [made.reference(d) for d in f.definitions.values() if d.cell is cell and not d.owner]
+    names = [reference(d) for d in f.definitions.values() if d.cell is cell and not d.owner]
     if names:
         yield aside("to-entries", "In the reference: " + ", ".join(names))
     if runs := f.runs_of(cell):
-        yield aside(
-            "to-runs",
-            "Recorded runs with configuration, data, device, seed and versions: "
-            + ", ".join(f"[{r}](#{made.run_label(r)})" for r in runs),
-        )
+        those = ", ".join(f"[{r}](#{run_label(r)})" for r in runs)
+        said = "Recorded runs with configuration, data, device, seed and versions: "
+        yield aside("to-runs", said + those)
 
 
 def colophon(chapter):
     "The last line of a chapter: where its numbers come from."
     ran, e = chapter.ran, chapter.ran.get("environment", {})
-    on = ", ".join(
-        filter(
-            None,
-            (
-                e.get("device"),
-                made.count(e["threads"], "thread") if "threads" in e else "",
-                f"torch {e['torch']}" if "torch" in e else "",
-            ),
-        )
-    )
+    on = [
+        e.get("device"),
+        count(e["threads"], "thread") if "threads" in e else "",
+        f"torch {e['torch']}" if "torch" in e else "",
+    ]
+    on = ", ".join(filter(None, on))
     return aside(
         "colophon",
         f"The cells of this chapter ran on {ran['when']} UTC in {ran['seconds']:.0f} s"
@@ -116,68 +127,85 @@ def number_figures(cells, chapter):
         if cell.cell_type == "markdown" and CAPTION.match(cell.source):
             n += 1
             number = f"{chapter}.{n}" if chapter else f"{n}"
-            cell.source = CAPTION.sub(
-                f"[**Figure {number}.**]{{#fig-{number.replace('.', '-')}}}", cell.source
-            )
+            shown = f"[**Figure {number}.**]{{#fig-{number.replace('.', '-')}}}"
+            cell.source = CAPTION.sub(shown, cell.source)
+
+
+def is_dropped(marks):
+    return bool({"hide", "hide_cell"} & set(marks)) or any(
+        m.startswith("default_exp") for m in marks
+    )
+
+
+def is_folded(marks, source):
+    return "export" in marks and (only_imports(source) or source.count("\n") > LONG)
+
+
+def add_tag(cell, tag):
+    cell.metadata.tags = [*cell.metadata.get("tags", []), tag]
+
+
+def pieces(cell):
+    """The outputs of a cell that are themselves pieces of the book, as Markdown cells.
+
+    The API reference is one, and so is a caption. They leave the cell."""
+    out = []
+    for output in cell.get("outputs", []):
+        data = output.get("data", {})
+        text, caption = data.pop("text/myst", None), data.get("text/markdown", "")
+        if not text and CAPTION.match(caption):
+            text = caption
+        if text:
+            out.append(nbformat.v4.new_markdown_cell(made.fill(text)[0]))
+            output.data = {}
+            if CAPTION.match(text) and len(cell.outputs) == 1:
+                cell.metadata.tags = ["remove-cell"]  # a figure is followed by its caption
+        if html := output.get("data", {}).get("text/html"):  # links of tables lead to pages
+            output.data["text/html"] = re.sub(r'(href="\w+)\.ipynb', r"\1.html", html)
+    if "outputs" in cell:
+        cell.outputs = [o for o in cell.outputs if o.get("data") != {}]
+    return out
 
 
 def for_readers(nb, executed=None, number=None, chapter=None):
-    "The notebook as the book shows it; with its chapter's facts, also with anchors and the lines between cells and reference."
-    outputs = [c.outputs for c in executed.cells if c.cell_type == "code"] if executed else None
-    cells, seen, first = [], 0, []
+    """The notebook as the book shows it.
+
+    With its chapter's facts, also with anchors and the lines between cells and reference."""
+    outputs = iter([c.outputs for c in executed.cells if c.cell_type == "code"] if executed else [])
+    cells, leads, ran = [], [], False
     for i, cell in enumerate(nb.cells):
-        if cell.cell_type == "code":
-            if outputs:
-                cell.outputs = outputs[seen]
-            seen += 1
-        marks = directives(cell) if cell.cell_type == "code" else []
-        if {"hide", "hide_cell"} & set(marks) or any(m.startswith("default_exp") for m in marks):
-            continue
-        cell.source = "\n".join(
-            line for line in cell.source.split("\n") if not line.startswith("#|")
-        ).strip("\n")
-        if not cell.source.strip():
+        code = cell.cell_type == "code"
+        marks = directives(cell) if code else []
+        if code:
+            ran, cell.outputs = True, next(outputs, cell.outputs)
+        cell.source = without_directives(cell)
+        if is_dropped(marks) or not cell.source.strip():
             continue
         if cell.cell_type == "markdown":
             cell.source = made.fill(with_equations(cell.source))[0]
             if number and not cells:
                 cell.source = re.sub(r"\A# ", f"# {number}. ", cell.source)
-        elif "export" in marks and (only_imports(cell.source) or cell.source.count("\n") > 45):
-            cell.metadata.tags = [*cell.metadata.get("tags", []), "hide-input"]
-        if chapter and cell.cell_type == "code":
+        elif is_folded(marks, cell.source):
+            add_tag(cell, "hide-input")
+        if chapter and code:
             cells.append(nbformat.v4.new_markdown_cell(f"({chapter.cells[i].anchor})="))
-        cells.append(cell)
-        for output in cell.get(
-            "outputs", []
-        ):  # an output that is itself a piece of the book, such as the API reference
-            data = output.get("data", {})
-            if text := data.pop("text/myst", None) or (
-                data.get("text/markdown") if CAPTION.match(data.get("text/markdown", "")) else None
-            ):
-                cells.append(nbformat.v4.new_markdown_cell(made.fill(text)[0]))
-                output.data = {}
-                if CAPTION.match(text) and len(cell.outputs) == 1:
-                    cell.metadata.tags = [
-                        "remove-cell"
-                    ]  # nothing stands between a figure and its caption
-            if html := output.get("data", {}).get("text/html"):  # links of tables lead to pages
-                output.data["text/html"] = re.sub(r'(href="\w+)\.ipynb', r"\1.html", html)
-        if "outputs" in cell:
-            cell.outputs = [o for o in cell.outputs if o.get("data") != {}]
+        cells += [cell, *pieces(cell)]
         if "lead" in marks:
-            first.append(
-                nbformat.v4.new_code_cell(
-                    cell.source, outputs=cell.outputs, metadata={"tags": ["remove-input"]}
-                )
-            )
+            leads.append(lead_of(cell))
             cell.outputs = []
-        if chapter and cell.cell_type == "code":
+        if chapter and code:
             cells += beside(chapter.cells[i])
-    if chapter and seen and chapter.ran:
+    if chapter and ran and chapter.ran:
         cells.append(colophon(chapter))
-    nb.cells = [*cells[:1], *first, *cells[1:]]
+    nb.cells = [*cells[:1], *leads, *cells[1:]]
     number_figures(nb.cells, number)
     return nb
+
+
+def lead_of(cell):
+    "The outputs of a cell, to stand at the top of the page."
+    metadata = {"tags": ["remove-input"]}
+    return nbformat.v4.new_code_cell(cell.source, outputs=cell.outputs, metadata=metadata)
 
 
 def source_read(app, docname, source):
@@ -234,35 +262,47 @@ def builder_inited(app):
         )
 
 
+def launched_on_kaggle(colab):
+    "Colab's button as one for Kaggle."
+    kaggle = "https://kaggle.com/kernels/welcome?src=https://github.com"
+    return {
+        **colab,
+        "text": "Kaggle",
+        "tooltip": "Launch on Kaggle",
+        "icon": "fab fa-kaggle",
+        "url": colab["url"].replace("https://colab.research.google.com/github", kaggle),
+    }
+
+
 def page_context(app, pagename, templatename, context, doctree):
     "A Kaggle button beside Colab's, and the one page beside the downloads."
-    for group in context.get("header_buttons", []):
-        if group.get("label") == "download-buttons":
-            group["buttons"].append(
-                {
-                    "type": "link",
-                    "url": context["pathto"]("print.html", 1),
-                    "text": "The book on one page",
-                    "tooltip": "The whole book on one page, for printing",
-                    "icon": "fas fa-print",
-                }
-            )
-        for button in (
-            list(group.get("buttons", [])) if group.get("label") == "launch-buttons" else []
-        ):
-            if button["text"] == "Colab":
-                group["buttons"].append(
-                    {
-                        **button,
-                        "text": "Kaggle",
-                        "tooltip": "Launch on Kaggle",
-                        "icon": "fab fa-kaggle",
-                        "url": button["url"].replace(
-                            "https://colab.research.google.com/github",
-                            "https://kaggle.com/kernels/welcome?src=https://github.com",
-                        ),
-                    }
-                )
+    groups = {g.get("label"): g.get("buttons", []) for g in context.get("header_buttons", [])}
+    if (downloads := groups.get("download-buttons")) is not None:
+        downloads.append(
+            {
+                "type": "link",
+                "url": context["pathto"]("print.html", 1),
+                "text": "The book on one page",
+                "tooltip": "The whole book on one page, for printing",
+                "icon": "fas fa-print",
+            }
+        )
+    launches = groups.get("launch-buttons", [])
+    launches += [launched_on_kaggle(b) for b in launches if b["text"] == "Colab"]
+
+
+MATHJAX = ("startup.js", "core.js", "input/tex.js", "input/tex", "output/chtml.js", "output/chtml")
+
+
+def copy_mathjax(to):
+    "Put the parts of MathJax that the pages load beside them."
+    package = Path(importlib.util.find_spec("sphinx-mathjax-offline").origin).parent
+    for part in MATHJAX:
+        source, path = package / "static" / "mathjax" / part, to / part
+        if path.exists():
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, path)
 
 
 def build_finished(app, exception):
@@ -270,27 +310,11 @@ def build_finished(app, exception):
         return
     previews.write(app)
     onepage.write(app.outdir)
-    (Path(app.outdir) / "_static" / "scripts" / "fontawesome.js").write_text(
+    static = Path(app.outdir) / "_static"
+    (static / "scripts" / "fontawesome.js").write_text(
         "/* the icons come from the web font; this script holds all there are, 1.5 MB */\n"
     )
-    source = (
-        Path(importlib.util.find_spec("sphinx-mathjax-offline").origin).parent
-        / "static"
-        / "mathjax"
-    )
-    for part in (
-        "startup.js",
-        "core.js",
-        "input/tex.js",
-        "input/tex",
-        "output/chtml.js",
-        "output/chtml",
-    ):
-        to = Path(app.outdir) / "_static" / "mathjax" / part
-        if to.exists():
-            continue
-        to.parent.mkdir(parents=True, exist_ok=True)
-        (shutil.copytree if (source / part).is_dir() else shutil.copy)(source / part, to)
+    copy_mathjax(static / "mathjax")
 
 
 def setup(app):
@@ -298,9 +322,8 @@ def setup(app):
     app.add_js_file(previews.FILE, loading_method="defer", priority=600)
     app.add_js_file("book.js", loading_method="defer", priority=601)
     app.set_html_assets_policy("always")  # previews on any page may hold mathematics
-    app.add_config_value(
-        "comments_config", {}, ""
-    )  # Jupyter Book sets it whether or not its extension is loaded
+    # Jupyter Book sets it whether or not its extension is loaded
+    app.add_config_value("comments_config", {}, "")
     app.connect("config-inited", config_inited, priority=1)
     app.connect("builder-inited", builder_inited)
     app.connect("source-read", source_read)

@@ -20,17 +20,51 @@ def chromium():
     )
 
 
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run "
+    "--disable-background-networking --disable-component-update --disable-sync --disable-quic "
+    "--disable-extensions --hide-scrollbars --remote-debugging-port=0"
+).split()
+# rests the pointer on an element, waits for the preview, and takes the pointer away
+POINT = """(async (selector, patience) => {
+  const e = [...document.querySelectorAll(selector)].find(x => x.getClientRects().length);
+  if (!e) return null;
+  const over = {bubbles: true, pointerType: 'mouse'}, href = e.getAttribute('href');
+  const wait = ms => new Promise(r => setTimeout(r, ms));
+  e.scrollIntoView({block: 'center', behavior: 'instant'});
+  e.dispatchEvent(new PointerEvent('pointerover', over));
+  const end = Date.now() + patience;
+  let got = {text: '', raw: false, inside: false, href};
+  while (Date.now() < end) {
+    await wait(30);
+    const box = document.getElementById('preview');
+    if (!box || box.hidden || !box.innerText.trim()) continue;
+    const r = box.getBoundingClientRect();
+    const raw = [...box.querySelectorAll('.math')].some(m => !m.querySelector('mjx-container'));
+    const inside = r.left >= 0 && r.right <= innerWidth + 1 && r.top >= 0;
+    got = {text: box.innerText, raw, inside, href};
+    if (!raw) break;
+  }
+  document.dispatchEvent(new KeyboardEvent('keydown', {key: 'Escape'}));
+  e.dispatchEvent(new PointerEvent('pointerout', {bubbles: true}));
+  await wait(20);
+  return got;
+})"""
+TYPESET = """
+window.MathJax && MathJax.startup && MathJax.startup.promise
+  ? MathJax.startup.promise.then(() => 1) : 1
+"""
+
+
 class Browser:
-    "`with Browser() as b: b.open(path); b.ask(javascript)`; `b.errors` and `b.requests` collect what pages log and load."
+    """`with Browser() as b: b.open(path); b.ask(javascript)`.
+
+    `b.errors` and `b.requests` collect what pages log and load."""
 
     def __enter__(self):
         self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        flags = (
-            "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run --disable-background-networking --disable-component-update "
-            "--disable-sync --disable-quic --disable-extensions --hide-scrollbars --remote-debugging-port=0"
-        )
         self.process = subprocess.Popen(
-            [chromium(), *flags.split(), f"--user-data-dir={self.folder.name}", "about:blank"],
+            [chromium(), *FLAGS, f"--user-data-dir={self.folder.name}", "about:blank"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -126,7 +160,9 @@ class Browser:
         )
 
     def open(self, path, patience=60):
-        "Open a file of the book and wait until its mathematics is typeset, each step at most `patience` seconds."
+        """Open a file of the book and wait until its mathematics is typeset.
+
+        Each step may take `patience` seconds."""
         self.patience = patience
         self.events.clear()
         self.call(
@@ -135,41 +171,21 @@ class Browser:
         )
         while "Page.loadEventFired" not in self.events:
             self.read()
-        self.ask(
-            "window.MathJax && MathJax.startup && MathJax.startup.promise ? MathJax.startup.promise.then(() => 1) : 1"
-        )
+        self.ask(TYPESET)
         self.patience = 60
 
     def point(self, selector, patience=3):
-        "Rest the pointer on the first visible element of a selector; the text of the preview that appears and whether it lies within the window, or None."
-        return self.ask(
-            """(async () => {
-            const e = [...document.querySelectorAll(%s)].find(x => x.getClientRects().length);
-            if (!e) return null;
-            e.scrollIntoView({block: 'center', behavior: 'instant'});
-            e.dispatchEvent(new PointerEvent('pointerover', {bubbles: true, pointerType: 'mouse'}));
-            const end = Date.now() + %d;
-            let got = null;
-            while (Date.now() < end) {
-                await new Promise(r => setTimeout(r, 30));
-                const box = document.getElementById('preview');
-                if (!box || box.hidden || !box.innerText.trim()) continue;
-                const r = box.getBoundingClientRect(), raw = [...box.querySelectorAll('.math')].some(m => !m.querySelector('mjx-container'));
-                got = {text: box.innerText, raw, inside: r.left >= 0 && r.right <= innerWidth + 1 && r.top >= 0, href: e.getAttribute('href')};
-                if (!raw) break;
-            }
-            document.dispatchEvent(new KeyboardEvent('keydown', {key: 'Escape'}));
-            e.dispatchEvent(new PointerEvent('pointerout', {bubbles: true}));
-            await new Promise(r => setTimeout(r, 20));
-            return got || {text: '', raw: false, inside: false, href: e.getAttribute('href')};
-        })()"""
-            % (json.dumps(selector), 1000 * patience)
-        )
+        """Rest the pointer on the first visible element of a selector.
+
+        Returns the text of the preview that appears and whether it lies within the window, or None
+        where there is no such element."""
+        return self.ask(f"{POINT}({json.dumps(selector)}, {1000 * patience})")
 
     def theme(self, name):
         "light or dark"
         self.ask(
-            f"document.documentElement.dataset.theme = document.documentElement.dataset.mode = '{name}'"
+            "((page, name) => { page.theme = page.mode = name; })"
+            f"(document.documentElement.dataset, '{name}')"
         )
 
     def picture(self, path, full=True):

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 import book
-from book import ROOT, made, notebooks, read_notebook, reader, settings, stamp
+from book import ROOT, cite, notebooks, read_notebook, reader, settings, stamp
 
 SET = "https://github.com/somebody/carat"
 
@@ -27,7 +27,7 @@ exec(compile(cell, "install", "exec"), {})
 def with_address(monkeypatch, url):
     "Let settings.ini hold an address."
     found = {**settings(), "git_url": url}
-    for module in (book, stamp, made, reader):
+    for module in (book, stamp, cite, reader):
         monkeypatch.setattr(module, "settings", lambda: found)
 
 
@@ -125,11 +125,11 @@ def test_readme_citation_and_entry_name_the_address_only_if_there_is_one(monkeyp
     assert f'pip install "carat @ git+{SET}"' in stamp.stamped_readme(readme)
     there = stamp.stamped_citation(citation)
     assert f"repository-code: {SET}\n" in there and stamp.stamped_citation(there) == there
-    assert f"url     = {{{SET}}}" in made.bibtex()[0]
+    assert f"url     = {{{SET}}}" in cite.bibtex()[0]
     with_address(monkeypatch, "https://carat-book.example/carat")
     assert "pip install .\n" in stamp.stamped_readme(readme)
     assert stamp.stamped_citation(there) == f"version: {settings()['version']}\nlicense: x\n"
-    assert "url" not in made.bibtex()[0] and "example" not in made.bibtex()[0]
+    assert "url" not in cite.bibtex()[0] and "example" not in cite.bibtex()[0]
 
 
 def buttons(monkeypatch, url):

@@ -1,4 +1,6 @@
-"""A module that moves into a folder of the package stays under the four safeguards: execution, the check, the wheel, the previews."""
+"""A module that moves into a folder of the package stays under the four safeguards.
+
+They are execution, the check, the wheel, and the previews."""
 
 import shutil
 import subprocess

@@ -1,0 +1,32 @@
+"How to cite the book and the paper."
+
+import re
+
+from . import ROOT, address, settings
+
+PAPER = "peng2024carat"  # its entry in references.bib
+
+
+def bibtex():
+    "The entries of the book and of the paper."
+    cfg = settings()
+    text = (ROOT / "references.bib").read_text(encoding="utf-8")
+    paper = re.search(rf"^@\w+\{{{PAPER},.*?^\}}", text, re.M | re.S)[0]
+    entry = {
+        "author": f"{{{cfg['author']}}}",
+        "title": f"{{{cfg['title']}}}: {cfg['description']}",
+        "year": cfg["copyright"].split()[0],
+        "note": f"Version {cfg['version']}",
+        **({"url": address()} if address() else {}),
+    }
+    lines = ",\n".join(f"  {key:7} = {{{value}}}" for key, value in entry.items())
+    book = f"@book{{carat-book,\n{lines}\n}}"
+    return book, paper
+
+
+def cite_book():
+    return f"```bibtex\n{bibtex()[0]}\n```\n"
+
+
+def cite_paper():
+    return f"```bibtex\n{bibtex()[1]}\n```\n"

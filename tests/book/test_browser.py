@@ -1,0 +1,262 @@
+"The rendered pages in a browser. Skipped until `make book` has made them, or without a Chromium."
+
+import json
+import re
+from collections import Counter
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from browser import Browser, chromium
+
+from book import HTML, facts, onepage, pages, toc_pages
+
+pytestmark = [
+    pytest.mark.skipif(
+        not (HTML / ".built").exists(), reason="the book has not been built: run make book"
+    ),
+    pytest.mark.skipif(chromium() is None, reason="there is no chromium on this machine"),
+]
+LOCAL = "file:", "data:", "blob:", "about:"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with Browser() as b:
+        yield b
+
+
+@pytest.fixture(scope="module")
+def counted(request):
+    "What the browser test has looked at, printed at its end."
+    c = Counter()
+    yield c
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        if c:
+            print("\nin the browser: " + ", ".join(f"{n:,} {what}" for what, n in c.items()))
+
+
+def opened(browser, path, **how):
+    "Open a page with nothing noted of pages before it."
+    browser.errors.clear()
+    browser.requests.clear()
+    browser.size(1280)
+    browser.open(path, **how)
+
+
+def number_of(browser, selector, condition="true"):
+    "How many elements of a page match a selector and a condition on `e`."
+    found = f"[...document.querySelectorAll({json.dumps(selector)})]"
+    return browser.ask(f"{found}.filter(e => {condition}).length")
+
+
+def check_mathematics(browser):
+    assert number_of(browser, "mjx-merror, [data-mml-node=merror]") == 0
+    assert number_of(browser, ".math", "!e.querySelector('mjx-container')") == 0
+
+
+def check_quiet(browser):
+    "No error, and no request off the machine."
+    assert browser.errors == []
+    assert [u for u in browser.requests if not u.startswith(LOCAL)] == []
+
+
+# elements that reach beyond the window and that no box around them scrolls or hides
+WIDER = """
+[...document.querySelectorAll('body *')]
+  .filter(e => e.getBoundingClientRect().right > innerWidth + 1)
+  .filter(e => {
+    for (let p = e; p; p = p.parentElement) {
+      const style = getComputedStyle(p);
+      const fits = p.getBoundingClientRect().right <= innerWidth + 1;
+      if (style.overflowX != 'visible' && p !== document.body && fits) return false;
+      if (style.position == 'fixed' || style.visibility == 'hidden') return false;
+      if (style.display == 'none') return false;
+    }
+    return true;
+  })
+  .slice(0, 3).map(e => e.tagName + '.' + e.className)
+"""
+PROSE = """
+(() => {
+  const a = document.querySelector('article').cloneNode(true);
+  a.querySelectorAll('pre, code, script, mjx-container').forEach(e => e.remove());
+  return a.textContent;
+})()
+"""
+NOT_COPIED = "e.id.startsWith('codecell') && !e.parentElement.querySelector('.copybtn')"
+KINDS = {
+    "previews of equations": "article a.to-equation",
+    "previews of symbols": "article a.to-symbol",
+    "previews of names": "article a.to-reference",
+    "previews of symbols within formulas": "article mjx-container [class*='symbol-']",
+    "previews of citations": "article a[href*='bibliography.html#id']",
+}
+
+
+def check_widths(browser, counted):
+    "Nothing is wider than the window, at two widths and in two themes."
+    for width, themes in ((1280, ("light", "dark")), (390, ("dark", "light"))):
+        browser.size(width)
+        for theme in themes:
+            browser.theme(theme)
+            wide = browser.ask(WIDER)
+            assert not wide, f"wider than {width} px, {theme}: {wide}"
+            assert browser.ask("document.documentElement.scrollWidth") <= width
+            counted["views"] += 1
+    browser.size(1280)
+
+
+def check_previews(browser, counted):
+    for kind, selector in KINDS.items():
+        if got := browser.point(selector):
+            assert got["text"].strip() and not got["raw"] and got["inside"], f"{kind}: {got}"
+            counted[kind] += 1
+
+
+def check_weight(browser, counted, name):
+    "The first view without figures stays below a megabyte."
+    files = {Path(unquote(urlsplit(u).path)) for u in browser.requests if u.startswith("file:")}
+    own, loaded, raw = pages.weight(name, files)
+    assert own + loaded < 1_000_000, f"{own + loaded:,} bytes without figures"
+    for what, n in (
+        ("bytes of the heaviest first view without figures, as servers send it", own + loaded),
+        ("bytes of it unpacked", raw),
+    ):
+        counted[what] = max(counted[what], n)
+
+
+@pytest.mark.parametrize("name", toc_pages())
+def test_page_in_a_browser(browser, counted, name):
+    "Typeset mathematics, previews, copy buttons; no error, no request, nothing too wide."
+    opened(browser, HTML / f"{name}.html")
+    check_widths(browser, counted)
+    check_mathematics(browser)
+    broken = "e.complete && !e.naturalWidth && e.loading != 'lazy'"
+    assert number_of(browser, "img", broken) == 0
+    as_written = r"^#\s*\||\\(?:boldsymbol|mathcal|tag)\b|\$\$|\{made\}"
+    found = re.search(as_written, browser.ask(PROSE), re.M)
+    assert not found, f"{found} shows as it is written"
+    bare = number_of(browser, "article div.highlight pre", NOT_COPIED)
+    assert bare == 0, f"{bare} blocks of code without a copy button"
+    check_previews(browser, counted)
+    counted["formulas"] += number_of(browser, "article mjx-container")
+    counted["images"] += number_of(browser, "article img, article svg[role=img]")
+    counted["copy buttons"] += number_of(browser, "article .copybtn")
+    counted["links"] += len(pages.page(name).links)
+    check_quiet(browser)
+    check_weight(browser, counted, name)
+    counted["pages"] += 1
+
+
+def test_names_in_code_have_previews(browser, counted):
+    opened(browser, HTML / "nbs" / "99_api.html")
+    names = {d.name for d in facts.facts().definitions.values() if not d.owner}
+    found = browser.ask(f"""(() => {{
+        const names = {json.dumps(sorted(names))};
+        const all = [...document.querySelectorAll('article .highlight span.n')];
+        const e = all.find(e => names.includes(e.textContent));
+        if (e) e.id = 'the-name';
+        return !!e;
+    }})()""")
+    assert found
+    assert browser.point("#the-name")["text"].strip()
+    counted["previews of names in code"] += 1
+
+
+# each position of a figure's slider looks otherwise
+MOVED = """
+[...document.querySelectorAll('.carat-moving')].map(root => {
+  const range = root.querySelector('input'), looks = new Set();
+  const all = s => [...root.querySelectorAll(s)];
+  for (let k = 0; k <= +range.max; k++) {
+    range.value = k;
+    range.dispatchEvent(new Event('input'));
+    looks.add(all('[data-at]').map(e => e.style.display).join()
+      + all('[data-glide]').map(e => e.style.transform).join()
+      + root.querySelector('output').textContent);
+  }
+  const control = getComputedStyle(root.querySelector('.carat-control'));
+  return looks.size == +range.max + 1 && control.display == 'flex';
+})
+"""
+# each button of a clip is pressed alone and shows other words; another clip can be chosen
+PICKED = """
+[...document.querySelectorAll('.carat-clips')].map(root => {
+  const clip = root.querySelector('.clip'), select = root.querySelector('select');
+  const buttons = [...clip.querySelectorAll('button')], looks = new Set();
+  const pressed = b => b.getAttribute('aria-pressed') == 'true';
+  for (const b of buttons) {
+    b.click();
+    const words = [...clip.querySelectorAll('[data-a]')];
+    looks.add(words.map(e => e.style.getPropertyValue('--a')).join());
+    if (buttons.filter(pressed).length != 1 || !pressed(b)) return false;
+  }
+  if (select) {
+    select.value = 1;
+    select.dispatchEvent(new Event('change'));
+    if (!clip.hidden || root.querySelectorAll('.clip')[1].hidden) return false;
+  }
+  return looks.size > 1;
+})
+"""
+MOVING = {
+    f"nbs/{name}"
+    for name in ("00_start", "22_label_attention", "25_contrast", "26_prototypes", "27_shuffle")
+}
+
+
+def test_figures_move_when_the_reader_moves_them(browser, counted):
+    moving = [p for p in pages.built() if re.search("carat-moving|carat-clips", pages.page(p).raw)]
+    assert set(moving) >= MOVING
+    for p in moving:
+        opened(browser, HTML / f"{p}.html")
+        moved, picked = browser.ask(MOVED), browser.ask(PICKED)
+        assert all(moved) and all(picked) and moved + picked and browser.errors == [], p
+        counted["figures that move"] += len(moved)
+        counted["utterances to pick from"] += len(picked)
+
+
+@lru_cache
+def words_of_pages():
+    "For every page the longer words of its paragraphs, in small letters."
+
+    def prose(p):
+        paragraphs = re.findall(r"<p>(.*?)</p>", onepage.article(pages.page(p).raw), re.S)
+        marks = r"<(code|span class=.math).*?</(code|span)>|<[^>]*>|&\w+;"
+        return re.sub(marks, " ", " ".join(paragraphs), flags=re.S)
+
+    return {p: set(re.findall(r"\b[a-z]{6,}\b", prose(p).lower())) for p in pages.built()}
+
+
+RESULTS = """
+new Promise(answer => setTimeout(() => {
+  const links = [...document.querySelectorAll('#search-results li a')];
+  answer(links.map(a => a.getAttribute('href')));
+}, 50))
+"""
+
+
+@pytest.mark.parametrize("name", toc_pages())
+def test_search_finds_a_word_of_each_page(browser, counted, name):
+    words = words_of_pages()
+    longest_first = sorted(words[name], key=lambda w: (-len(w), w))
+    rare = min(longest_first, key=lambda w: sum(w in other for other in words.values()))
+    opened(browser, (HTML / "search.html").resolve().as_uri() + f"?q={rare}")
+    for _ in range(60):
+        found = browser.ask(RESULTS)
+        if any(f"{name}.html" in f for f in found):
+            break
+    else:
+        pytest.fail(f"{rare!r} is on {name}, but the search found {found[:5]}")
+    check_quiet(browser)
+    counted["searches"] += 1
+
+
+def test_the_one_page_opens(browser, counted):
+    opened(browser, HTML / "print.html", patience=300)
+    assert number_of(browser, "section.page") == len(toc_pages())
+    check_mathematics(browser)
+    check_quiet(browser)
+    counted["formulas of the one page"] = number_of(browser, "mjx-container")

@@ -1,0 +1,55 @@
+"The notebooks and the table of contents, as the book's tools need them."
+
+import re
+
+from book import ROOT, facts, notebooks, read_notebook, reader
+from book.equations import CARAT, NUMBERS, tagged
+
+
+def test_every_notebook_is_in_the_toc():
+    assert {p.name for p in (ROOT / "nbs").glob("*.ipynb")} == {p.name for p in notebooks()}
+
+
+def test_files_sort_in_the_order_of_the_sidebar():
+    "A file's number is its chapter's, and the numbers rise."
+    numbers = [re.match(r"(\d\d)_\w+\.ipynb$", p.name) for p in notebooks()]
+    assert all(numbers), [p.name for p in notebooks()]
+    order = [int(n[1]) for n in numbers]
+    assert order == sorted(set(order))
+    assert [p.name for p in notebooks()] == sorted(p.name for p in (ROOT / "nbs").glob("*.ipynb"))
+
+
+def test_each_equation_has_one_home():
+    tags = [tag for c in facts.facts().chapters.values() for tag, _, _ in c.tags]
+    equations = [tagged(tag) for tag in tags]
+    assert len(equations) == len(set(equations))
+    assert sorted(e.number for e in equations if e.paper == CARAT) == list(NUMBERS)
+
+
+def test_each_equation_has_chapter_symbol_and_proof_and_each_public_name_an_example():
+    assert facts.facts().problems() == []
+
+
+def test_citations_have_entries():
+    bibliography = (ROOT / "references.bib").read_text(encoding="utf-8")
+    keys = set(re.findall(r"^@\w+\{([^,]+),", bibliography, re.M))
+    text = [
+        c.source for p in notebooks() for c in read_notebook(p).cells if c.cell_type == "markdown"
+    ]
+    groups = re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", "\n".join(text))
+    cited = {k.strip() for group in groups for k in group.split(",")}
+    assert cited <= keys, cited - keys
+
+
+def test_each_caption_has_a_figure_that_readers_see():
+    "Above a caption stands a cell that shows a figure and that the reader does not drop."
+    for p in notebooks():
+        above = []
+        for c in reader.for_readers(read_notebook(p)).cells:
+            if c.cell_type == "code":
+                above.append(c.source)
+            elif c.source.startswith("[**Figure "):
+                shown = any(re.search(r"(show|frames|clips)\(", s) for s in above)
+                assert shown, (p.name, c.source[:80])
+            if c.cell_type == "markdown":
+                above = []

@@ -1,0 +1,171 @@
+"What the tools in book/ promise: the reader, facts and proofs, links, previews, the one page."
+
+import nbformat
+import pytest
+
+from book import execute, facts, formula, markdown, onepage, previews, reader, symbols
+
+
+def test_reader_shows_no_directive(cells):
+    nb = cells(
+        ("m", "# Title"),
+        ("c", "#| default_exp x"),
+        ("c", "#| hide\nsecret = 1"),
+        ("c", "#| export\nimport torch"),
+        ("c", "#| export\ndef f(): pass"),
+    )
+    seen = reader.for_readers(nb, number="11").cells
+    assert [c.source for c in seen] == ["# 11. Title", "import torch", "def f(): pass"]
+    assert seen[1].metadata.tags == ["hide-input"] and "tags" not in seen[2].metadata
+
+
+def test_reader_gives_each_code_cell_its_own_output(cells):
+    nb = cells(("c", "#| hide\n1"), ("m", "prose"), ("c", "2"))
+    ran = cells(("c", "#| hide\n1"), ("c", "2"))
+    for cell, text in zip(ran.cells, "12", strict=True):
+        cell.outputs = [nbformat.v4.new_output("stream", text=text)]
+    assert reader.for_readers(nb, ran).cells[-1].outputs[0].text == "2"
+
+
+def test_a_failing_notebook_is_named_with_its_cell(cells, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "99_wrong.ipynb"
+    nbformat.write(cells(("m", "# Wrong"), ("c", "x = 1"), ("c", "assert x == 2, 'not two'")), path)
+    monkeypatch.setattr(execute, "notebooks", lambda: [path])
+    monkeypatch.setattr(execute, "EXECUTED", tmp_path)
+    monkeypatch.setattr(execute, "seconds_before", lambda p: 1)
+    monkeypatch.setattr(execute, "stale", lambda: [(path, "key")])
+    with pytest.raises(SystemExit) as e:
+        execute.main()
+    said = str(e.value)
+    assert "99_wrong.ipynb failed in cell 2" in said and "not two" in said and "x == 2" in said
+
+
+EQ = "m", "$$y = x / 2 \\tag{4}$$"
+HALF = "c", '#| export\ndef half(x):\n    "Eq. 4: a half."\n    return x / 2'
+PROOF = "c", "#| proves: 4\nassert half(2) == 1"
+
+
+def test_a_proof_asserts_runs_and_reaches_its_equation(trial):
+    assert trial(EQ, HALF, ("m", "**It halves.** Indeed."), PROOF).wrong == []
+    through = ("c", "f = lambda x: half(x)"), ("c", "#| proves: 4\nassert f(2) == 1")
+    assert trial(EQ, HALF, *through).wrong == []
+    for cell, word in (
+        ("half(2)", "asserts nothing"),
+        ("assert 1 + 1 == 2", "reaches none"),
+        ("#| eval: false\nassert half(2) == 1", "does not run"),
+        ("#| hide\nassert half(2) == 1", "do not see it"),
+    ):
+        wrong = trial(EQ, HALF, ("c", "#| proves: 4\n" + cell)).wrong
+        assert len(wrong) == 1 and word in wrong[0] and "98_trial" in wrong[0]
+    assert "which no chapter has" in trial(HALF, PROOF).wrong[0]
+
+
+def test_what_the_map_lacks_is_named(trial):
+    found = trial(EQ, HALF, ("c", "#| export\ndef unused(): pass")).problems()
+    assert "Eq. 4 has no proof: no cell says `#| proves: 4`" in found
+    assert any(p.startswith("Eq. 5 of the paper has no chapter") for p in found)
+    assert "carat.trial.unused has no example: no shown cell uses it" in found
+
+
+def test_the_first_use_is_the_example(trial):
+    loop = "for i in range(2):\n    print(half(i))"
+    f = trial(EQ, HALF, ("c", "x = [half]"), ("c", loop), ("c", "half(7)"))
+    assert f.definitions["carat.trial.half"].example.code == loop
+
+
+def test_what_a_proof_is_about():
+    for text, about in (
+        ("# Evidence\n\n**It is the printed sum.** Note that", "It is the printed sum"),
+        (
+            "prose\n\nAgainst Eq. 14 as printed, both terms:",
+            "Against Eq. 14 as printed, both terms",
+        ),
+        ("The value $a.b$ stays. More.", "The value $a.b$ stays"),
+        ("**A known case.** With $q$:\n\n$$\na = b\n$$", "A known case"),
+        ("", "Evidence"),
+    ):
+        assert markdown.lead(text, "Evidence") == about
+
+
+def test_symbols_have_one_spelling():
+    spellings = r"\boldsymbol{U}_{\alpha}^{t}", r"U_\alpha^t", r"\mathbf U^t_\alpha"
+    assert len(set(map(facts.plain_tex, spellings))) == 1
+    assert facts.plain_tex(r"\tilde y") != facts.plain_tex("y")
+    assert facts.split_list(r"a_{i,j}, P(S \mid y, L); b") == ["a_{i,j}", r"P(S \mid y, L)", "b"]
+    assert symbols.symbol_id("B") != symbols.symbol_id("b")
+
+
+def test_tables_keep_bars_in_code_and_mathematics():
+    assert facts.cells_of_row("| $a | b$ | `x | y` | z |") == ["$a | b$", "`x | y`", "z"]
+
+
+def test_previews_are_plain_html():
+    text = previews.inline("**bold** `a<b` $x < y$ [words](page.ipynb) {cite}`key`")
+    assert text == r'<b>bold</b> <code>a&lt;b</code> <span class="math">\(x &lt; y\)</span> words'
+
+
+def test_figures_are_numbered_and_the_lead_stands_first(cells):
+    nb = cells(
+        ("m", "# Title"),
+        ("m", "**Figure.** One."),
+        ("c", "#| lead\nx"),
+        ("m", "prose"),
+        ("m", "**Figure** (real). Two."),
+        ("c", "y"),
+    )
+    ran = cells(("c", "#| lead\nx"), ("c", "y"))
+    ran.cells[0].outputs = [nbformat.v4.new_output("stream", text="shown")]
+    third = {"text/markdown": "**Figure.** Three $x$."}
+    ran.cells[1].outputs = [nbformat.v4.new_output("display_data", third)]
+    seen = reader.for_readers(nb, ran, "14").cells
+    assert seen[1].outputs[0].text == "shown" and seen[1].metadata.tags == ["remove-input"]
+    assert seen[3].source == "x" and not seen[3].outputs
+    only_caption = next(c for c in seen if c.source == "y")
+    assert only_caption.metadata.tags == ["remove-cell"]
+    assert [c.source for c in seen if "Figure" in c.source] == [
+        "[**Figure 14.1.**]{#fig-14-1} One.",
+        "[**Figure 14.2.**]{#fig-14-2} (real). Two.",
+        "[**Figure 14.3.**]{#fig-14-3} Three $x$.",
+    ]
+
+
+@pytest.mark.parametrize(
+    "tex, marked",
+    [
+        # the index that names it is its own, the other is not
+        (r"\boldsymbol{U}_{\alpha}^{t}", r"\class{k-U_\alpha}{\boldsymbol{U}}_{\alpha}^{t}"),
+        (r"e^\top e' / \tau", r"\class{k-e}{e}^\top \class{k-e}{e}' / \class{k-\tau}{\tau}"),
+        # an index without braces gets them
+        (r"\sum_{m}^M x_m", r"\sum_{\class{k-m}{m}}^{\class{k-M}{M}} x_{\class{k-m}{m}}"),
+        (
+            r"\mathcal{L}_{rec} + L_{pos} \\[2pt] \text{if } m \tag{3}",
+            r"\mathcal{L}_{rec} + L_{pos} \\[2pt] \text{if } \class{k-m}{m} \tag{3}",
+        ),
+        (
+            r"\underbrace{M}_{\texttt{beta}(m)}",
+            r"\underbrace{\class{k-M}{M}}_{\texttt{beta}(\class{k-m}{m})}",
+        ),
+        (r"\begin{aligned} M \\ \end{aligned}", r"\begin{aligned} \class{k-M}{M} \\ \end{aligned}"),
+        (
+            r"\left\{ \frac{1}{M} \right\}_{m}",
+            r"\left\{ \frac{1}{\class{k-M}{M}} \right\}_{\class{k-m}{m}}",
+        ),
+    ],
+)
+def test_symbols_are_marked_within_a_formula(tex, marked):
+    known = {facts.plain_tex(s): f"k-{s}" for s in (r"U_\alpha", "e", r"\tau", "m", "M")}
+    assert formula.Formula(tex, lambda t: known.get(facts.plain_tex(t))).marked() == marked
+
+
+@pytest.mark.parametrize(
+    "before, after",
+    [
+        ('<p id="a"></p>', '<p id="11_a--a"></p>'),
+        ('<a href="#a"></a>', '<a href="#11_a--a"></a>'),
+        ('<a href="12_b.html#c"></a>', '<a href="#12_b--c"></a>'),
+        ('<a href="https://x.org/12_b.html"></a>', '<a href="https://x.org/12_b.html"></a>'),
+        ('<img src="../_images/i.png">', '<img src="_images/i.png">'),
+    ],
+)
+def test_links_on_the_one_page(before, after):
+    assert onepage.fitted(before, "11_a", {"11_a", "12_b"}) == after
