@@ -1,3 +1,68 @@
 "Figures of plain arrays, in one style; they know no model."
 
-from .figures import *  # noqa: F403
+from .clip import Clip, Clips, clips
+from .figure import Moving, Shown, as_array, check_shape, frames, show
+from .figures import (
+    architecture,
+    attention_words,
+    history,
+    latent_map,
+    latent_points,
+    neighbour_purity,
+    planted,
+    planted_hits,
+    relevance,
+    relevance_matrix,
+    relevance_samples,
+)
+from .style import (
+    INK,
+    LABEL_COLORS,
+    MODALITY_COLORS,
+    SHADES,
+    SOFT,
+    label_color,
+    modality_color,
+    modality_name,
+    shades,
+    text_on,
+    use_style,
+)
+from .tables import Table, rich_text, table
+
+__all__ = [
+    "INK",
+    "LABEL_COLORS",
+    "MODALITY_COLORS",
+    "SHADES",
+    "SOFT",
+    "Clip",
+    "Clips",
+    "Moving",
+    "Shown",
+    "Table",
+    "architecture",
+    "as_array",
+    "attention_words",
+    "check_shape",
+    "clips",
+    "frames",
+    "history",
+    "label_color",
+    "latent_map",
+    "latent_points",
+    "modality_color",
+    "modality_name",
+    "neighbour_purity",
+    "planted",
+    "planted_hits",
+    "relevance",
+    "relevance_matrix",
+    "relevance_samples",
+    "rich_text",
+    "shades",
+    "show",
+    "table",
+    "text_on",
+    "use_style",
+]
