@@ -23,8 +23,8 @@ def clean(
     if np.isfinite(values).all():
         return values, (0, 0, 0)
     found = np.isneginf(values), np.isposinf(values), np.isnan(values)
-    counts = tuple(int(v.sum()) for v in found)
-    return np.nan_to_num(values, nan=0, posinf=0, neginf=0), counts
+    n_neg_inf, n_pos_inf, n_nan = (int(v.sum()) for v in found)
+    return np.nan_to_num(values, nan=0, posinf=0, neginf=0), (n_neg_inf, n_pos_inf, n_nan)
 
 # %% ../../nbs/84_report.ipynb #f611f742
 def zero_edges(
@@ -35,7 +35,7 @@ def zero_edges(
     some = (x != 0).any(-1)  # (n, T)
     T, none = some.shape[1], ~some.any(1)
     if not T:
-        return (np.zeros(len(x), np.int64),) * 2
+        return np.zeros(len(x), np.int64), np.zeros(len(x), np.int64)
     return np.where(none, T, some.argmax(1)), np.where(none, T, some[:, ::-1].argmax(1))
 
 
@@ -113,9 +113,9 @@ def _padding_line(v: Mapping) -> str:
     return f"     padded on the {v['side']}: rows of zeros before {before}, after {after}"
 
 
-def _split_lines(name: str, about: Mapping) -> list[str]:
+def _split_lines(name: str, known: Mapping) -> list[str]:
     "What a report says of a split."
-    about = {k: dict(v) if isinstance(v, dict) else v for k, v in about.items()}
+    about: dict = json.loads(json.dumps(known))  # a copy to take things out of
     lines = [f"{name}:"]
     if "rows" in about:
         lines = [f"{name}: {_count(about.pop('rows'), 'sample')}"]

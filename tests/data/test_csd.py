@@ -1,4 +1,4 @@
-"The importer of .csd files: a result worked out by hand, interruptions, and files that are not what they should be."
+"The importer of .csd files: a result by hand, interruptions, and files that are not right."
 
 import json
 import os
@@ -6,114 +6,27 @@ import shutil
 import subprocess
 import sys
 
+import csd_files
 import h5py
 import numpy as np
 import pytest
+from csd_files import (
+    FILES,
+    FOLDS,
+    LABEL_A,
+    described,
+    fixture,
+    holds,
+    random_videos,
+    wide,
+    write_file,
+)
+from hostile import message
 
 from carat.data import csd as module
-from carat.core import CaratError
 from carat.data.csd import average_rows, find_sequences, prepare_csd, read_folds
-from carat.data.store import Store, check_store
-
-FILES = {
-    "t": ("TimestampedWordVectors", "glove_vectors"),
-    "words": ("TimestampedWords", "words"),
-    "v": ("VisualFacet42", "FACET 4.2"),
-    "a": ("COVAREP", "COVAREP"),
-    "labels": ("Labels", "All Labels"),
-}
-FOLDS = {"train": ["A", "B"], "valid": ["C"], "test": ["nowhere"]}
-
-
-def write_file(path, root, videos, how={"compression": "gzip"}):
-    "A .csd file as data_formats.md describes it: {video: (intervals, features)}."
-    with h5py.File(path, "w") as f:
-        for video, (intervals, features) in videos.items():
-            g = f.create_group(f"{root}/data/{video}")
-            g.create_dataset(
-                "intervals",
-                data=np.asarray(intervals, float).reshape(-1, 2),
-                **(how if len(intervals) else {}),
-            )
-            g.create_dataset("features", data=features, **(how if len(features) else {}))
-        meta = f.create_group(f"{root}/metadata")
-        for k, v in {"root name": root, "dataset name": "CMU-MOSEI", "md5": None}.items():
-            meta.create_dataset(k, (1,), dtype=h5py.string_dtype())[0] = json.dumps(v)
-
-
-def wide(values, d):
-    return np.repeat(np.asarray(values, "f4")[:, None], d, 1)
-
-
-def tokens(*words):
-    return np.array(words, "S32")[:, None]
-
-
-nan, inf = np.nan, np.inf
-A_WORDS = [(0, 0.5), (0.5, 1), (1, 1.5), (1.5, 2), (2, 2), (2, 3)]  # the fifth has no length
-A_SOUND = [
-    (0, 0.3),
-    (0.2, 0.6),
-    (0.5, 1),
-    (0.9, 1.1),
-    (1.1, 1.4),
-    (1.4, 1.6),
-    (1.6, 1.6),
-    (1.7, 1.6),
-    (1.8, 2.5),
-    (2.2, 2.4),
-    (nan, 2.4),
-]
-LABEL_A = [
-    [-1, 1, 0, 0, 2, 0, 0],
-    [0, 0, 0, 0, 0, 0, 0],
-    [1, 0, 0, 0, 0, 0, 1],
-    [3, 0, 3, 0, 0, 1, 0],
-    [0, 0, 1, 0, 0, 0, 0],
-    [0, nan, 0, 0, 0, 0, 0],
-]
-
-
-def fixture(folder):
-    folder.mkdir(parents=True)
-    b = wide([6, 8], 35)
-    b[0, 1], b[1, 1], b[:, 2] = nan, 4, [inf, -inf]
-    videos = {
-        "words": {
-            "A": (A_WORDS, tokens("hello", "sp", "world", "again", "never", "far")),
-            "B": ([(1, 2), (0, 1)], tokens("two", "one")),
-            "C": ([(0, 1), (1, 2)], tokens("sp", "see")),
-        },
-        "t": {
-            "A": ([A_WORDS[i] for i in (0, 2, 3, 4, 5)], wide([1, 2, 3, 4, 5], 300)),
-            "B": ([(1, 2), (0, 1)], wide([20, 10], 300)),
-            "C": ([(0, 1), (1, 2)], wide([50, 60], 300)),
-            "D": ([(0, 1)], wide([1], 300)),
-        },
-        "v": {
-            "A": ([(0, 1), (2.5, 3.5)], wide([1, 7], 35)),
-            "B": ([(0, 2), (0.5, 1)], b),
-            "C": (np.zeros((0, 2)), wide([], 35)),
-            "D": ([(0, 1)], wide([1], 35)),
-        },
-        "a": {
-            "A": (A_SOUND, wide([2, 4, 9, 10, -inf, 4, 100, 100, 8, 5, 100], 74)),
-            "C": ([(0, 2)], wide([3], 74)),
-            "D": ([(0, 1)], wide([1], 74)),
-        },
-        "labels": {
-            "A": (
-                [(0.25, 1.5), (1.4, 3), (0.6, 0.9), (1, 2), (5, 4), (0, 1)],
-                np.array(LABEL_A, "f4"),
-            ),
-            "B": ([(0, 2)], np.array([[2, 0, 0, 0.5, 0, 0, 0]], "f4")),
-            "C": ([(0, 2)], np.array([[-2, 0, 0, 0, 0, 0, 3]], "f4")),
-            "D": ([(0, 1)], np.zeros((1, 7), "f4")),
-        },
-    }
-    for k, (file, root) in FILES.items():
-        write_file(folder / f"CMU_MOSEI_{file}.csd", root, videos[k])
-    return folder
+from carat.data.resume import WorkFolder
+from carat.data.store import Store
 
 
 @pytest.fixture
@@ -136,12 +49,6 @@ def report(path):
     return json.loads(Store(path).attrs["report"])
 
 
-def message(f) -> str:
-    with pytest.raises(CaratError) as e:
-        f()
-    return str(e.value)
-
-
 def refused(source, *words, **how):
     "The call is refused with these words, and leaves nothing."
     before = set(source.parent.iterdir())
@@ -155,15 +62,25 @@ def refused(source, *words, **how):
 
 
 def test_aligned_by_hand(source):
-    # audio of A. "hello" 0 to 0.5: the rows 0-0.3 (2) and 0.2-0.6 (4); 0.5-1 only touches.                  (2 + 4) / 2 = 3
-    # "world" 1 to 1.5: 0.9-1.1 (10), 1.1-1.4 (-inf, left out), 1.4-1.6 (4); 0.5-1 only touches.             (10 + 4) / 2 = 7
-    # "again" 1.5 to 2: 1.4-1.6 (4), 1.8-2.5 (8); 1.6-1.6 has no length, 1.7-1.6 is turned round.            (4 + 8) / 2 = 6
-    # "far" 2 to 3: 1.8-2.5 (8) and 2.2-2.4 (5), which the first encloses; the row that begins at NaN is out. (8 + 5) / 2 = 6.5
-    # vision of A. "hello" meets 0-1 (1); "world" and "again" meet nothing: 0; "far" meets 2.5-3.5 (7)
-    # A[0] 0.25-1.5: hello (its second half), world; "again" only touches. A[1] 1.4-3: world (its end), again, far; "never" has no length.
-    # A[2] 0.6-0.9: the pause alone, dropped. A[3] 1-2: world, again, of which none meets vision. A[4] is turned round, A[5] has a label that is NaN.
-    # B: "one" comes second in the file. Vision rows 0-2 (6) and 0.5-1 (8): one (6 + 8) / 2 = 7, two 6. Column 1: one 4 (NaN left out), two 0. Column 2: 0.
-    # C: the word vectors have a row at the pause: kept. Vision has no row, B no audio. D is in no fold.
+    # audio of A
+    # "hello" 0 to 0.5: rows 0-0.3 (2) and 0.2-0.6 (4); 0.5-1 only touches: (2 + 4) / 2 = 3
+    # "world" 1 to 1.5: 0.9-1.1 (10), 1.1-1.4 (-inf, left out), 1.4-1.6 (4); 0.5-1 only touches:
+    #     (10 + 4) / 2 = 7
+    # "again" 1.5 to 2: 1.4-1.6 (4), 1.8-2.5 (8); 1.6-1.6 has no length, 1.7-1.6 is turned round:
+    #     (4 + 8) / 2 = 6
+    # "far" 2 to 3: 1.8-2.5 (8) and 2.2-2.4 (5), which the first encloses; the row that begins at
+    #     NaN is out: (8 + 5) / 2 = 6.5
+    # vision of A
+    # "hello" meets 0-1 (1); "world" and "again" meet nothing: 0; "far" meets 2.5-3.5 (7)
+    # the segments
+    # A[0] 0.25-1.5: hello (its second half), world; "again" only touches
+    # A[1] 1.4-3: world (its end), again, far; "never" has no length
+    # A[2] 0.6-0.9: the pause alone, dropped. A[3] 1-2: world, again, of which none meets vision
+    # A[4] is turned round, A[5] has a label that is NaN
+    # B: "one" comes second in the file. Vision rows 0-2 (6) and 0.5-1 (8): one (6 + 8) / 2 = 7,
+    #     two 6. Column 1: one 4 (NaN left out), two 0. Column 2: 0
+    # C: the word vectors have a row at the pause: kept. Vision has no row, B no audio
+    # D is in no fold
     s = Store(make(source))
     assert (
         s.name == "MOSEI, csd aligned"
@@ -205,7 +122,8 @@ def test_aligned_by_hand(source):
 
 def test_unaligned_by_hand(source):
     s = Store(make(source, aligned=False))["train"]
-    # A[0] 0.25-1.5: all rows that last beyond 0.25 and begin before 1.5, whatever their words; A[2] 0.6-0.9 has sound and sight, and no word
+    # A[0] 0.25-1.5: all rows that last beyond 0.25 and begin before 1.5, whatever their words
+    # A[2] 0.6-0.9 has sound and sight, and no word
     assert s.store.name == "MOSEI, csd unaligned" and s.id.tolist() == [
         "A[0]",
         "A[1]",
@@ -257,7 +175,8 @@ def test_the_report_says_all(source):
         "1 rows of text have times",
         "audio has values that are not finite (74 -inf)",
         "vision has values that are not finite (1 -inf, 1 +inf, 1 nan)",
-        "CMU_MOSEI_COVAREP.csd (root 'COVAREP', 74 columns), by its name (root, metadata, file) and its width",
+        "CMU_MOSEI_COVAREP.csd (root 'COVAREP', 74 columns), by its name (root, metadata, file) "
+        "and its width",
     ):
         assert words in notes, (words, notes)
     assert r["splits"]["train"]["rows"] == 4 and r["splits"]["train"]["videos"] == 2
@@ -288,117 +207,13 @@ def test_a_word_on_the_border(source):
             (1.2, 1.3),
             (0, 9),
             (1.3, 1.2),
-            (nan, 2),
-            (0, inf),
+            (np.nan, 2),
+            (0, np.inf),
         ]
     ] == [0, 0, 1, 0, 0, 1, 0, 1, 1, 0, 0, 0]
 
 
 # the same by a program that follows the description, row by row
-
-
-def described(folder, split_of, words=60):
-    "What the aligned store must hold: {split: [(id, y, {m: rows})]}; every pair is compared."
-
-    def read(k):
-        with h5py.File(folder / f"CMU_MOSEI_{FILES[k][0]}.csd") as f:
-            root = f[list(f)[0]]["data"]
-            return {
-                v: (root[v]["intervals"][()].astype(float), root[v]["features"][()])
-                for v in root
-                if v in split_of
-            }
-
-    with np.errstate(all="ignore"):
-        data, out = {k: read(k) for k in ("t", "v", "a", "labels")}, {}
-        ok = lambda i: np.isfinite(i).all() and i[1] - i[0] > 1e-5
-        meets = lambda i, j: i[0] < j[1] - 1e-5 and i[1] > j[0] + 1e-5
-
-        def mean(m, video, word):
-            t, x = data[m].get(video, ((), ()))
-            x = [x[i] for i in range(len(t)) if ok(t[i]) and meets(t[i], word)]
-            if not x:
-                return None
-            x = np.stack(x).astype("f4").astype(float)
-            good = np.isfinite(x)
-            return (np.where(good, x, 0).sum(0) / np.maximum(good.sum(0), 1)).astype("f4")
-
-        for video in sorted(data["labels"]):
-            if video not in split_of:
-                continue
-            for k, (segment, label) in enumerate(zip(*data["labels"][video])):
-                if not ok(segment) or not np.isfinite(label).all():
-                    continue
-                t, x = data["t"].get(video, ((), ()))
-                mine = sorted(
-                    (i for i in range(len(t)) if ok(t[i]) and meets(t[i], segment)),
-                    key=lambda i: t[i][0],
-                )[:words]
-                if not mine:
-                    continue
-                v = np.stack([x[i] for i in mine]).astype("f4")
-                with_rows = {"t": np.where(np.isfinite(v), v, 0)}
-                for m in "va":
-                    means = [mean(m, video, t[i]) for i in mine]
-                    d = 35 if m == "v" else 74
-                    with_rows[m] = (
-                        np.zeros((0, d))
-                        if all(v is None for v in means)
-                        else np.stack([np.zeros(d) if v is None else v for v in means])
-                    )
-                out.setdefault(split_of[video], []).append((f"{video}[{k}]", label[1:], with_rows))
-    return out
-
-
-def holds(path, expected, dtype_of_text="f2"):
-    s = Store(path)
-    assert s.splits == {k: len(v) for k, v in expected.items() if v}
-    for split, utterances in expected.items():
-        data = s[split]
-        assert data.id.tolist() == [u[0] for u in utterances]
-        assert np.allclose(data.intensity, [u[1] for u in utterances], atol=1e-6)
-        for i, (_, _, x) in enumerate(utterances):
-            got = data.batch([i])
-            for m, v in x.items():
-                assert data.lengths[m][i] == len(v)
-                if len(v):
-                    assert np.allclose(
-                        got.x[m][0].numpy(),
-                        v.astype(dtype_of_text) if m == "t" else v,
-                        rtol=1e-5,
-                        atol=1e-5,
-                    ), (split, i, m)
-
-
-def random_videos(folder, n=6, seed=0, rows=40):
-    folder.mkdir(parents=True)
-    rng, videos = np.random.default_rng(seed), {k: {} for k in FILES}
-
-    def times(n, long=0.5, order=True):
-        a = rng.integers(0, 60, n) / 10  # tenths, so that borders coincide
-        t = np.stack([a, a + rng.integers(0, 10, n) / 10 * long], 1)
-        t[rng.random(n) < 0.05] = nan
-        t[rng.random(n) < 0.05] *= -1
-        return np.sort(t, 0) if order else t
-
-    for i in range(n):
-        v = f"v{i}"
-        for k, d in (("t", 300), ("v", 35), ("a", 74)):
-            x = rng.normal(size=(rows, d)).astype(rng.choice(["f4", "f8"]))
-            x[rng.random(x.shape) < 0.02] = rng.choice([nan, inf, -inf])
-            if rng.random() < 0.85:
-                videos[k][v] = times(rows, 2 * rng.random(), rng.random() < 0.5), x
-        videos["words"][v] = (
-            times(rows),
-            np.array([b"sp", b"word"], "S32")[rng.integers(0, 2, rows)][:, None],
-        )
-        videos["labels"][v] = (
-            times(5, 3, False),
-            np.c_[rng.uniform(-3, 3, 5), rng.uniform(0, 3, (5, 6))].astype("f4"),
-        )
-    for k, (file, root) in FILES.items():
-        write_file(folder / f"CMU_MOSEI_{file}.csd", root, videos[k])
-    return folder
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -444,7 +259,7 @@ def counting(monkeypatch, stop=None):
     return seen
 
 
-def test_an_interrupted_run_goes_on(tmp_path, monkeypatch, capsys):
+def test_an_interrupted_run_goes_on(tmp_path, monkeypatch, caplog):
     folder, folds = many(tmp_path / "csd")
     whole = make(folder, "whole.h5", folds)
     with monkeypatch.context() as m:
@@ -455,8 +270,7 @@ def test_an_interrupted_run_goes_on(tmp_path, monkeypatch, capsys):
     seen = counting(monkeypatch)
     same(make(folder, folds=folds), whole)
     assert (
-        sorted(seen) == sorted(f"v{i}" for i in range(20))[16:]
-        and "anew" not in capsys.readouterr().out
+        sorted(seen) == sorted(f"v{i}" for i in range(20))[16:] and "anew" not in caplog.text
     )  # parts of 8
     a, b = report(tmp_path / "s.h5"), report(whole)
     assert any("16 of 20 videos were ready" in n for n in a["notes"])
@@ -485,7 +299,7 @@ def run(name, before=None, after=None):
         put(a, b)
         if count[0] == after: kill()
     if child := os.fork(): return os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
-    csd.os.replace = replace
+    os.replace = replace
     if before is after: store.StoreWriter._strings = kill
     csd.prepare_csd({str(folder)!r}, {str(tmp_path)!r} + "/" + name, {folds!r}, progress=False)
 assert run("in a part.h5", before=2) and run("after a part.h5", after=2) and run("in the store.h5")
@@ -509,7 +323,7 @@ assert run("in a part.h5", before=2) and run("after a part.h5", after=2) and run
         ("no manifest", "sources"),
     ],
 )
-def test_another_run_begins_anew_and_says_so(tmp_path, monkeypatch, capsys, change, word):
+def test_another_run_begins_anew_and_says_so(tmp_path, monkeypatch, caplog, change, word):
     folder, folds = many(tmp_path / "csd")
     with monkeypatch.context() as m:
         counting(m, 19)
@@ -528,7 +342,7 @@ def test_another_run_begins_anew_and_says_so(tmp_path, monkeypatch, capsys, chan
         manifest.unlink()
     seen = counting(monkeypatch)
     path = make(folder, folds=folds, **how)
-    assert len(seen) == 20 and "began anew" in (out := capsys.readouterr().out) and word in out
+    assert len(seen) == 20 and "began anew" in caplog.text and word in caplog.text
     assert any("began anew" in n for n in report(path)["notes"])
 
 
@@ -574,7 +388,7 @@ def test_a_full_disk_keeps_what_was_done(tmp_path, monkeypatch):
 
 def test_two_at_once(tmp_path):
     folder, folds = many(tmp_path / "csd")
-    with module._Work(tmp_path / "s.h5", {}):
+    with WorkFolder(tmp_path / "s.h5", {}, "csd-work"):
         assert "in use" in message(lambda: make(folder, folds=folds))
     make(folder, folds=folds)
 
@@ -661,7 +475,8 @@ def test_folds_from_an_installed_module(source, tmp_path, monkeypatch):
             "standard_train_fold = ['x']\nstandard_valid_fold = ['y']\nstandard_test_fold = ['z']\n"
         )
         file.write_text(
-            "import nothing_of_this_name\nstandard_train_fold=['A', 'B']\nstandard_valid_fold=['C']\nstandard_test_fold=['E']\n"
+            "import nothing_of_this_name\nstandard_train_fold=['A', 'B']\n"
+            "standard_valid_fold=['C']\nstandard_test_fold=['E']\n"
         )
         with monkeypatch.context() as m:
             m.syspath_prepend(tmp_path / f"site{i}")
@@ -672,7 +487,8 @@ def test_folds_from_an_installed_module(source, tmp_path, monkeypatch):
         )
         assert Store(make(source, f"py{i}.h5", folds=file)).splits == {"train": 4, "valid": 1}
     file.write_text(
-        "standard_train_fold = open('/etc/passwd')\nstandard_valid_fold = []\nstandard_test_fold = []\n"
+        "standard_train_fold = open('/etc/passwd')\n"
+        "standard_valid_fold = []\nstandard_test_fold = []\n"
     )
     refused(source, "standard_folds.py", folds=file)
 
@@ -885,8 +701,11 @@ def test_absurd_sizes_are_refused(source):
 
 
 def test_metadata_are_a_hint(source):
-    for k, (_, root) in FILES.items():
-        edit(source, k, lambda f, data: f[root].pop("metadata"))
+    def change(f, data):
+        del data.parent["metadata"]
+
+    for k in FILES:
+        edit(source, k, change)
     make(source)
 
 
@@ -907,20 +726,24 @@ def test_nothing_usable(source):
 
 
 def test_damaged_files_are_an_error_or_what_they_say(tmp_path):
-    "Bytes flipped, files cut and spliced: an error that a user can read, or what a program says that follows the description; in a process of its own, since the HDF5 library might give up."
+    """Bytes flipped, files cut and spliced: an error that a user can read, or what is described.
+
+    In a process of its own, since the HDF5 library might give up.
+    """
     fixture(tmp_path / "good")
     program = f"""
 import faulthandler, shutil, sys
 from pathlib import Path
 faulthandler.enable()
-sys.path.insert(0, {os.path.dirname(__file__)!r})
+sys.path.insert(0, {os.path.dirname(csd_files.__file__)!r})
 import os
 import numpy as np
-import test_import_csd as t
 from carat.core import CaratError
+from carat.data.csd import prepare_csd
 from carat.data.store import check_store
+from csd_files import FOLDS, described, holds
 from faults import damaged
-os.fsync = lambda f: None                                    # the disk's own speed is no matter here
+os.fsync = lambda f: None  # the disk's own speed is no matter here
 folder = Path({str(tmp_path)!r})
 shutil.copytree(folder / "good", folder / "bad")
 split_of, out, refused, right = {{"A": "train", "B": "train", "C": "valid"}}, folder / "s.h5", 0, 0
@@ -929,16 +752,19 @@ for i in range(240):
     f = files[i // 48]
     print(i, f.name, flush=True)
     (folder / "bad" / f.name).write_bytes(damaged(f.read_bytes(), i))
-    try: t.prepare_csd(folder / "bad", out, t.FOLDS, progress=False)
+    try:
+        prepare_csd(folder / "bad", out, FOLDS, progress=False)
     except CaratError as e:
         refused += 1
         assert len(str(e)) > 20 and not out.exists(), e
     else:
         check_store(out)
-        t.holds(out, t.described(folder / "bad", split_of))
+        holds(out, described(folder / "bad", split_of))
         right += 1
-        out.unlink(), (folder / "s.report.json").unlink()
-    for p in folder.glob(".s*"): shutil.rmtree(p)
+        out.unlink()
+        (folder / "s.report.json").unlink()
+    for p in folder.glob(".s*"):
+        shutil.rmtree(p)
     shutil.copy(f, folder / "bad" / f.name)
     assert {{p.name for p in folder.iterdir()}} == {{"good", "bad"}}
 print("refused", refused, "right", right)
