@@ -310,7 +310,7 @@ def main():
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    device, bf16 = find_device(args.device, say=False), args.precision == "bfloat16"
+    device, bf16 = find_device(args.device), args.precision == "bfloat16"
     autocast = lambda: torch.autocast(device.type, torch.bfloat16, enabled=bf16)
     torch.manual_seed(0)
     preset = {
