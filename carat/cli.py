@@ -21,20 +21,6 @@ from tyro.conf import Positional, arg
 # torch, h5py and the rest of carat are imported where they are used: `carat --help` answers at once
 
 # %% ../nbs/70_command_line.ipynb #d79bad2d
-def _real(folder: Positional[Path], out: Path, text: bool = True, overwrite: bool = False):
-    """Make a store of the real MOSEI files: mosei_real_train.h5, mosei_real_valid.h5 and, where there is one, the test file.
-
-    Args:
-        folder: The folder that holds the files.
-        out: The store to write.
-        text: Keep the transcripts, for figures that show words.
-        overwrite: Replace the store where it exists.
-    """
-    from carat.data.store import prepare_real
-
-    _made(prepare_real(folder, out, text=text, overwrite=overwrite, progress=_terminal()))
-
-
 def _arrays(
     source: Positional[Path],
     out: Path,
@@ -48,7 +34,7 @@ def _arrays(
     """Make a store of your own arrays: NumPy or HDF5.
 
     Args:
-        source: An .npz file, an HDF5 file, or a folder of .npy files; chapter 81 says what they hold.
+        source: An .npz file, an HDF5 file, or a folder of .npy files; chapter 71 says what they hold.
         out: The store to write.
         name: The data set's name; that of the file where not given.
         labels: Names of the labels, where the source does not name them.
@@ -57,7 +43,7 @@ def _arrays(
         nonfinite: What to do with NaN and infinity in features: error refuses them, zero puts 0.
         overwrite: Replace the store where it exists.
     """
-    from carat.data.store import prepare_arrays
+    from carat.data.arrays import prepare_arrays
 
     _made(
         prepare_arrays(
@@ -622,7 +608,6 @@ def commands(
     for name, function in (
         ("mosei", _mosei),
         ("m3ed", _m3ed),
-        ("real", _real),
         ("arrays", _arrays),
         ("twin", _twin),
     ):

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from carat import cli
-from carat.data.store import Store, StoreWriter
+from carat.data.store import Store
+from carat.data.writer import StoreWriter
 
 SMALL = [
     "--model.layers",

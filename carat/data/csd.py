@@ -27,7 +27,7 @@ from ..core import SPLITS, CaratError, Settings, as_text, guarded, log, some
 from .benchmarks import LABELS, MAX_STEPS, SIZES, UNALIGNED_STEPS
 from .report import Report
 from .resume import WorkFolder
-from .store import StoreWriter
+from .writer import StoreWriter
 
 # %% ../../nbs/87_import_csd.ipynb #24971511
 EPSILON = 1e-5  # seconds: times closer than that are the same, as in the published tool

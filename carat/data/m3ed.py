@@ -19,7 +19,7 @@ from .pickles import PickledArray, read_pickle
 from .report import Report, clean, zero_edges
 from .mosei import _AGAIN, _entry, _items, _Rows, _together
 from ..core import as_text, some
-from .store import StoreWriter
+from .writer import StoreWriter
 from .twins.m3ed import M3ED_LABELS, MAX_UTTERANCES
 
 # %% ../../nbs/88_import_m3ed.ipynb #2282266e

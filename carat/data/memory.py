@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
-import torch
 
 from ..core import CaratError, as_text
-from .store import BaseStore, RaggedSplit, as_array
+from .store import BaseStore, RaggedSplit
+from .writer import as_array
 
 # %% ../../nbs/82_memory.ipynb #df0bae6a
 _HALF = np.dtype("float16")

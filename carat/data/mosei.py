@@ -17,7 +17,7 @@ from ..core import CaratError
 from .pickles import PickledArray, read_pickle
 from .report import Report, clean, zero_edges
 from ..core import as_text, some
-from .store import StoreWriter
+from .writer import StoreWriter
 
 # %% ../../nbs/85_import_mosei.ipynb #fcb782d2
 LABELS = ("happy", "sad", "anger", "surprise", "disgust", "fear")

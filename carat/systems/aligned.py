@@ -23,7 +23,7 @@ from ..batch import Batch, collate
 from ..core import CaratError
 from ..distributed import gather_rows
 from .carat import CARAT, CaratConfig
-from ..data.store import StoreWriter
+from ..data.writer import StoreWriter
 from ..data.twins.mosei import LABELS, MODALITIES, World, _noise, _plant, _rng, plan_twin
 
 # %% ../../nbs/75_aligned.ipynb #d50a599f

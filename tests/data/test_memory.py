@@ -8,7 +8,8 @@ import torch
 
 from carat.core import CaratError
 from carat.data.memory import MemorySplit, MemoryStore
-from carat.data.store import Store, StoreWriter
+from carat.data.store import Store
+from carat.data.writer import StoreWriter
 from carat.train import TrainConfig, fit, make_model
 
 LABELS, WIDTHS = ("happy", "sad", "fear"), {"t": 6, "v": 3, "a": 4}

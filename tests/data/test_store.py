@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from carat.data import store as module
 from carat.batch import Batch, collate
 from carat.core import CaratError
-from carat.data.store import Store, StoreWriter, check_store
+from carat.data import store as module
+from carat.data.store import Store, check_store
+from carat.data.writer import StoreWriter
 
 LABELS, WIDTHS = ("happy", "sad", "fear"), {"t": 6, "v": 3, "a": 4}
 
@@ -139,7 +140,7 @@ def test_the_writer_keeps_no_reference(tmp_path):
 @pytest.mark.parametrize("block", [1, 2000, 1 << 26])
 def test_streamed_equals_kept(path, shuffle, block, monkeypatch):
     monkeypatch.setattr(module, "_BLOCK", block)
-    monkeypatch.setattr(module, "_CHUNK", 64)
+    monkeypatch.setattr(module, "CHUNK", 64)
     for more in (
         {},
         {"max_steps": 3},
@@ -220,7 +221,7 @@ def test_an_error_keeps_the_old_store(path):
 def test_a_killed_writer_leaves_no_store(tmp_path):
     path = tmp_path / "s.h5"
     program = (
-        "import os, signal, sys\nimport numpy as np\nfrom carat.data.store import StoreWriter\n"
+        "import os, signal, sys\nimport numpy as np\nfrom carat.data.writer import StoreWriter\n"
         "with StoreWriter(sys.argv[1], 'n', ['l'], {'t': 600}) as w:\n"
         "    for i in range(100): w.add('train', str(i), [1], {'t': np.zeros((60, 600))})\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -23,7 +23,7 @@ from carat.data.benchmarks import (
     label_sets,
     m3ed_truth,
 )
-from ..store import StoreWriter
+from ..writer import StoreWriter
 from .mosei import Oracle, TwinSplit, _Frame, _rng, _Settings, _thin, split_sizes
 
 # %% ../../../nbs/11_m3ed.ipynb #d655c151

@@ -19,7 +19,7 @@ import numpy as np
 from ...batch import Batch, collate
 from ...core import CaratError
 from ..benchmarks import COUNTS, LABELS, MAX_STEPS, MODALITIES, label_sets
-from ..store import StoreWriter
+from ..writer import StoreWriter
 
 # %% ../../../nbs/12_twin_mosei.ipynb #372e306f
 def _rng(*key) -> np.random.Generator:
