@@ -289,7 +289,7 @@ def test_a_killed_run_goes_on(tmp_path):
     whole = make(folder, "whole.h5", folds)
     program = f"""
 import os, signal
-from carat.data import csd, store
+from carat.data import csd, writer
 kill, put = lambda *a: os.kill(os.getpid(), signal.SIGKILL), os.replace
 def run(name, before=None, after=None):
     count = [0]
@@ -300,7 +300,7 @@ def run(name, before=None, after=None):
         if count[0] == after: kill()
     if child := os.fork(): return os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     os.replace = replace
-    if before is after: store.StoreWriter._strings = kill
+    if before is after: writer.StoreWriter._finish = kill
     csd.prepare_csd({str(folder)!r}, {str(tmp_path)!r} + "/" + name, {folds!r}, progress=False)
 assert run("in a part.h5", before=2) and run("after a part.h5", after=2) and run("in the store.h5")
 """
