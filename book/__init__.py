@@ -4,9 +4,11 @@
 checks them (`pages`). `check` compares notebooks and package, `stamp` writes addresses."""
 
 import configparser
+import fnmatch
 import hashlib
 import os
 import platform
+import re
 from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,6 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # NN_name.ipynb with outputs, and in its metadata the key they belong to
 EXECUTED = ROOT / "_build" / "executed"
 HTML = ROOT / "_build" / "html"
+API = "nbs/api"  # the folder of the modules' pages, which the build writes
+EXPORTED = re.compile(r"File to edit: [./]+nbs/(\S+)\.ipynb")  # the head of an exported module
 
 
 def settings():
@@ -38,11 +42,23 @@ def address():
     return None if reserved or host[-2:-1] == ["example"] else url
 
 
+def modules():
+    "The modules that notebooks export, as {carat.data.store: 81_store}, in the book's order."
+    found = {}
+    for path in package_files():
+        if source := EXPORTED.search(path.read_text(encoding="utf-8")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts)] = source[1]
+    return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
 def toc_pages():
     "Every page that _toc.yml names, in order, as paths without suffix relative to the root."
 
     def walk(node):
         yield from (node[key] for key in ("root", "file") if key in node)
+        if "glob" in node:  # the pages of the modules, which the build writes
+            yield from fnmatch.filter(sorted(f"{API}/{m}" for m in modules()), node["glob"])
         for key in ("parts", "chapters", "sections"):
             for child in node.get(key, []):
                 yield from walk(child)
@@ -58,7 +74,7 @@ def source_of(page):
 
 def notebooks():
     "The notebooks of the book, in its order."
-    sources = {page: source_of(page) for page in toc_pages()}
+    sources = {p: source_of(p) for p in toc_pages() if not p.startswith(f"{API}/")}
     if missing := [page for page, source in sources.items() if source is None]:
         raise SystemExit(f"_toc.yml names pages that do not exist: {', '.join(missing)}")
     return [source for source in sources.values() if source.suffix == ".ipynb"]

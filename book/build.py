@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import EXECUTED, HTML, ROOT, digest, execute, notebooks, package_files, pages
+from . import EXECUTED, HTML, ROOT, api, digest, execute, notebooks, package_files, pages
 from .facts import facts
 
 STAMP = HTML / ".built"
@@ -47,6 +47,7 @@ def make_pages(anew):
         raise SystemExit("\n".join(lines))
     print("making the pages", flush=True)
     STAMP.unlink(missing_ok=True)
+    api.write_pages()
     program = str(Path(sys.executable).parent / COMMAND[0])
     command = [program, *COMMAND[1:], *(["--all"] if anew else [])]
     if subprocess.run(command, cwd=ROOT).returncode:

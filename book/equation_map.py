@@ -38,13 +38,13 @@ def where_it_ran():
 def summary(paper):
     "How many proofs a paper's equations have, and how many of them passed."
     proofs, where = proofs_of(paper), where_it_ran()
-    checks = sum(assertions(c.tree) for c in proofs)
-    number = len(NUMBERS) if paper == CARAT else len(facts().of_paper(paper))
-    subject = "equations of the paper" if paper == CARAT else f"equations of {paper} in this book"
+    checks = count(sum(assertions(c.tree) for c in proofs), "assertion")
+    said = f"The {len(NUMBERS)} equations of the paper have {count(len(proofs), 'proof')} with"
+    if paper != CARAT:
+        number = count(len(facts().of_paper(paper)), "equation")
+        said = f"{paper} has {number} in this book, with {count(len(proofs), 'proof')} and"
     return (
-        f"The {number} {subject} have {count(len(proofs), 'proof')} with "
-        f"{count(checks, 'assertion')}: "
-        f"**{len(passed(proofs))} of {len(proofs)} passed in this build**"
+        f"{said} {checks}: **{len(passed(proofs))} of {len(proofs)} passed in this build**"
         + (f" ({where})" if where else "")
         + ". A proof may belong to more than one equation.\n"
     )

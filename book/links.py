@@ -7,11 +7,12 @@ what it means."""
 
 import ast
 import re
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from docutils import nodes
 from sphinx import addnodes
 
+from . import API, modules
 from .equations import CARAT, mentions
 from .facts import facts, plain_tex
 from .formula import Formula
@@ -41,7 +42,9 @@ def within(node, kinds):
 
 
 def chapter_of(docname):
-    return docname.rsplit("/", 1)[-1]
+    "The chapter that a page shows: itself, or what exports the module that it is about."
+    name = docname.rsplit("/", 1)[-1]
+    return modules().get(name, name) if docname.startswith(f"{API}/") else name
 
 
 def paper_of(docname):
@@ -105,7 +108,7 @@ def definition_named(text, chapter):
 
 
 def link_names(builder, docname, doctree):
-    objects, chapter = builder.env.get_domain("py").objects, chapter_of(docname)
+    objects, chapter = builder.env.get_domain("py").objects, docname.rsplit("/", 1)[-1]
     for node in list(doctree.findall(nodes.literal)):
         if within(node, CLOSED):
             continue
@@ -143,20 +146,34 @@ def symbol_of(tex, chapter):
     return known.get(form) or known.get(re.sub(r"\^([tva])\b", "^m", form))
 
 
+@lru_cache(None)
+def sections_of_others():
+    "{id of a section of the map: chapter} of the equations of other papers than CARAT."
+    entries = facts().equations.items()
+    return {f"map-{e.target}": entry.cell.chapter for e, entry in entries if e.paper != CARAT}
+
+
+def chapter_around(node):
+    "The chapter of another paper's equation in whose section on the map a node is, or None."
+    while node := node.parent:
+        if isinstance(node, nodes.section):
+            for name in node["ids"]:
+                if name in sections_of_others():
+                    return sections_of_others()[name]
+    return None
+
+
 def link_symbols(builder, docname, doctree):
     if SYMBOLS not in builder.env.found_docs or docname == SYMBOLS:
         return
     chapter = chapter_of(docname)
-
-    def known(tex):
-        return symbol_of(tex, chapter)
-
     closed = tuple(k for k in CLOSED if k is not nodes.math_block)
     for node in [*doctree.findall(nodes.math), *doctree.findall(nodes.math_block)]:
         inline = isinstance(node, nodes.math)
         if within(node, (*closed, nodes.table) if inline else closed):
             continue
         tex = node.astext()
+        known = partial(symbol_of, chapter=chapter_around(node) or chapter)
         if inline and (key := known(tex)):
             said = node.deepcopy()
             node.parent.replace(node, link(builder, docname, SYMBOLS, key, said, "to-symbol"))

@@ -18,7 +18,8 @@ PARTS = {
     "runs": status.recorded_runs,
     "cite-book": cite.cite_book,
     "cite-paper": cite.cite_paper,
-    "api": api.links,
+    "api": api.overview,
+    "module": api.module_page,
 }
 BLOCK = re.compile(r"^(`{3,})\{made\} ([\w-]+)(?: +(\S+))?[ \t]*\n\1[ \t]*$", re.M)
 

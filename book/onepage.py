@@ -76,15 +76,15 @@ def fitted(text, name, pages):
     return re.sub(r"<[A-Za-z][^<>]*>", tag, DROPPED.sub("", text))
 
 
-def section(name, path, pages):
+def section(name, page, path, pages):
     text = fitted(article(path.read_text(encoding="utf-8")), name, pages)
-    return f'<section class="page" id="{name}">{text}</section>'
+    return f'<section class="page" id="{name}" data-page="{page}">{text}</section>'
 
 
 def write(out):
     out, cfg = Path(out), settings()
-    paths = {p.rsplit("/", 1)[-1]: out / f"{p}.html" for p in toc_pages()}
-    paths = {name: path for name, path in paths.items() if path.exists()}
+    pages = {p.rsplit("/", 1)[-1]: p for p in toc_pages() if (out / f"{p}.html").exists()}
+    paths = {name: out / f"{p}.html" for name, p in pages.items()}
     first = next(iter(paths.values())).read_text(encoding="utf-8")
     head = re.sub(r'(href|src)="(?:\.\./)+', r'\1="', "\n".join(LOADED.findall(first)))
     contents = [f'<li><a href="#{name}">{title(path)}</a></li>' for name, path in paths.items()]
@@ -94,6 +94,6 @@ def write(out):
         version=cfg["version"],
         head=head,
         contents="".join(contents),
-        sections="".join(section(name, path, set(paths)) for name, path in paths.items()),
+        sections="".join(section(n, p, paths[n], set(pages)) for n, p in pages.items()),
     )
     (out / "print.html").write_text(page, encoding="utf-8")

@@ -25,6 +25,7 @@ from . import (
     EXECUTED,
     ROOT,
     address,
+    api,
     code_digest,
     digest,
     directives,
@@ -318,6 +319,7 @@ def build_finished(app, exception):
 
 
 def setup(app):
+    api.write_pages()  # before the table of contents is read, which names them
     app.add_css_file("book.css")
     app.add_js_file(previews.FILE, loading_method="defer", priority=600)
     app.add_js_file("book.js", loading_method="defer", priority=601)

@@ -12,8 +12,8 @@
     try { url = new URL(href, location.href); } catch (e) { return ""; }
     if (!(url.href.split(/[?#]/)[0]).startsWith(root.split(/[?#]/)[0])) return "";
     const hash = decodeURIComponent(url.hash), rest = url.href.split(/[?#]/)[0].slice(root.length);
-    const one = /^#([\w]+)--(.+)$/.exec(hash);
-    return rest === "print.html" && one ? "nbs/" + one[1] + ".html#" + one[2] : rest + hash;
+    const one = /^#([\w.]+)--(.+)$/.exec(hash), section = one && document.getElementById(one[1]);
+    return rest === "print.html" && section ? section.dataset.page + ".html#" + one[2] : rest + hash;
   }
   function preview(element) {
     if (element.tagName === "A") {

@@ -1,8 +1,10 @@
 "The notebooks and the table of contents, as the book's tools need them."
 
+import importlib
+import inspect
 import re
 
-from book import ROOT, facts, notebooks, read_notebook, reader
+from book import ROOT, facts, modules, notebooks, read_notebook, reader
 from book.equations import CARAT, NUMBERS, tagged
 
 
@@ -28,6 +30,15 @@ def test_each_equation_has_one_home():
 
 def test_each_equation_has_chapter_symbol_and_proof_and_each_public_name_an_example():
     assert facts.facts().problems() == []
+
+
+def test_every_public_class_and_function_says_what_it_is():
+    for module in modules():
+        m = importlib.import_module(module)
+        for name in m.__all__:
+            obj = getattr(m, name)
+            if inspect.isclass(obj) or inspect.isfunction(obj):
+                assert (obj.__doc__ or "").strip(), f"{module}.{name} has no docstring"
 
 
 def test_citations_have_entries():
