@@ -32,6 +32,7 @@ from . import (
     execute,
     links,
     made,
+    moved,
     onepage,
     previews,
     read_notebook,
@@ -311,6 +312,7 @@ def build_finished(app, exception):
         return
     previews.write(app)
     onepage.write(app.outdir)
+    moved.write(app.outdir)
     static = Path(app.outdir) / "_static"
     (static / "scripts" / "fontawesome.js").write_text(
         "/* the icons come from the web font; this script holds all there are, 1.5 MB */\n"

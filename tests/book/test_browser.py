@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections import Counter
 from functools import lru_cache
 from pathlib import Path
@@ -148,6 +149,30 @@ def test_page_in_a_browser(browser, counted, name):
     check_quiet(browser)
     check_weight(browser, counted, name)
     counted["pages"] += 1
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("14_contrast", "25_contrast"),
+        ("14_contrast#eq-6", "25_contrast#eq-6"),
+        ("14_contrast#fig-14-1", "25_contrast#fig-25-1"),
+        ("10_encoder#cell-10-encoder-0123", "21_encoder#cell-21-encoder-0123"),
+        ("91_api#carat.nn", "api#carat.nn"),
+    ],
+)
+def test_an_address_of_the_first_edition_leads_on(browser, old, new):
+    def url(name):
+        page, _, anchor = name.partition("#")
+        path = (HTML / "nbs" / f"{page}.html").resolve().as_uri()
+        return f"{path}#{anchor}" if anchor else path
+
+    browser.open(url(old))
+    for _ in range(100):
+        if (at := browser.ask("location.href")) == url(new):
+            break
+        time.sleep(0.05)
+    assert at == url(new)
 
 
 def test_names_in_code_have_previews(browser, counted):

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from book import API, HTML, address, facts, modules, notebooks, pages, settings
+from book import API, HTML, address, facts, modules, moved, notebooks, pages, settings
 from book.equations import CARAT, NUMBERS, Equation
 
 pytestmark = pytest.mark.skipif(
@@ -37,6 +37,13 @@ def test_every_chapter_can_be_downloaded_and_launched_where_there_is_an_address(
         assert settings()["git_url"] not in raw or address(), p.name
         source = re.search(r'href="\.\./(_sources/[^"]*\.ipynb)"', raw)
         assert source and (HTML / source[1]).read_bytes() == p.read_bytes(), p.name
+
+
+def test_the_addresses_of_the_first_edition_lead_on():
+    for old, new in moved.targets().items():
+        text = (HTML / "nbs" / f"{old}.html").read_text(encoding="utf-8")
+        assert f'content="0; url={new}.html"' in text and f'<a href="{new}.html">' in text
+        assert (HTML / "nbs" / f"{new}.html").exists(), f"{old} leads to {new}, which is not there"
 
 
 def test_the_map_is_on_its_page_and_all_proofs_passed():

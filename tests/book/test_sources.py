@@ -4,7 +4,7 @@ import importlib
 import inspect
 import re
 
-from book import ROOT, facts, modules, notebooks, read_notebook, reader
+from book import ROOT, facts, modules, moved, notebooks, read_notebook, reader
 from book.equations import CARAT, NUMBERS, tagged
 
 
@@ -19,6 +19,43 @@ def test_files_sort_in_the_order_of_the_sidebar():
     order = [int(n[1]) for n in numbers]
     assert order == sorted(set(order))
     assert [p.name for p in notebooks()] == sorted(p.name for p in (ROOT / "nbs").glob("*.ipynb"))
+
+
+def test_no_chapter_of_the_first_edition_is_without_a_place():
+    assert None not in moved.targets().values(), moved.targets()
+    assert not set(moved.targets()) & {p.stem for p in notebooks()}
+
+
+def prose():
+    "(file, text) of all that may name a chapter."
+    for p in notebooks():
+        for c in read_notebook(p).cells:
+            yield p.name, c.source
+    paths = [*(ROOT / "nbs").glob("*.md"), ROOT / "README.md", *(ROOT / "book").glob("*.py")]
+    for p in [*paths, *(ROOT / "bench").glob("*.*"), *(ROOT / "tests").glob("*.py")]:
+        yield p.name, p.read_text(encoding="utf-8")
+
+
+LINKED = re.compile(r"\[(?:[Cc]hapter )?(\d+)\]\((\d+)_\w+\.ipynb")
+ROLE = re.compile(r"\{doc\}`(?:chapter )?(\d+) <(\d+)_")
+NAMED = re.compile(r"\b[Cc]hapters?\s+(\d+)((?:(?:,| and| or| to)+\s+\d+)*)")
+NEXT = re.compile(r"\[(next|previous|last) chapter\]\((\w+)\.ipynb")
+
+
+def test_chapters_are_named_by_their_numbers():
+    stems = [p.stem for p in notebooks()]
+    numbers = {int(stem[:2]) for stem in stems}
+    for name, text in prose():
+        for words, to in LINKED.findall(text) + ROLE.findall(text):
+            assert words == to, f"{name}: the words {words} lead to chapter {to}"
+        for first, more in NAMED.findall(text):
+            named = {int(n) for n in [first, *re.findall(r"\d+", more)]}
+            assert named <= numbers, f"{name}: there is no chapter {named - numbers}"
+        for stem in re.findall(r"\((\d\d_\w+)\.ipynb", text):
+            assert stem in stems, f"{name}: there is no {stem}"
+        for which, stem in NEXT.findall(text):
+            there = stems.index(name.removesuffix(".ipynb")) + (1 if which == "next" else -1)
+            assert stems[there] == stem, f"{name}: the {which} chapter is {stems[there]}"
 
 
 def test_each_equation_has_one_home():
