@@ -256,7 +256,10 @@ def _check(store: Positional[Path]):
                 for m in r["present"]
             ],
         )
-        _print_table(("label", "positives"), list(r["positives"].items()))
+        if r["positives"]:
+            _print_table(("label", "positives"), list(r["positives"].items()))
+        else:
+            print("  no labels")
     if "report" in names.attrs:
         print("\nwhen it was imported:\n")
         _print_report(names)

@@ -447,3 +447,11 @@ def test_ctrl_c_leaves_whole_files(folder, tmp_path):
 
     with pytest.raises(CaratError, match="metrics.json missing"):
         load_run(tmp_path / "run")
+
+
+def test_check_says_that_clips_have_no_labels(tmp_path, capsys):
+    with StoreWriter(tmp_path / "clips.h5", "clips", [], {"t": 3}) as w:
+        w.add("clips", "a", None, {"t": np.ones((2, 3))})
+    assert carat("check", tmp_path / "clips.h5") == 0
+    said = capsys.readouterr().out
+    assert "clips: 1 samples" in said and "no labels" in said

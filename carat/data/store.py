@@ -22,7 +22,7 @@ from ..core import SPLITS, CaratError, as_text, guarded, some
 from carat.data.writer import (
     CHUNK,
     FORMAT,
-    VERSION,
+    VERSIONS,
     as_array,
     extra_place,
     first_nonfinite,
@@ -48,7 +48,10 @@ def _gather(
 
 # %% ../../nbs/81_store.ipynb #49f5e79a
 def _order(n: int, seed: int, epoch: int) -> np.ndarray:
-    "A permutation of n that depends on seed and epoch alone: the raw bits of a counted generator, which no version changes."
+    """A permutation of n that depends on seed and epoch alone.
+
+    It sorts the raw bits of a counted generator, which no version changes.
+    """
     bits = np.random.PCG64(np.random.SeedSequence((seed % 2**64, epoch))).random_raw(n)
     return np.argsort(bits, kind="stable")
 
@@ -76,7 +79,7 @@ def _sorted_read(
 ) -> tuple[
     np.ndarray, np.ndarray
 ]:  # (sum L + 1, d) values, the last row zero; (n,) where each sample now starts
-    "Read ragged samples in the order of the file; neighbours, and samples with a small gap between them, in one read."
+    "Read ragged samples in the order of the file; those that lie close together in one read."
     wide = data.dtype.itemsize * data.shape[1]
     gap, most = CHUNK // wide, _BLOCK // wide
     values, starts, at = (
@@ -112,7 +115,8 @@ def _device(device) -> torch.device:
 class RaggedSplit:
     """Samples without padding, in memory or in a file, and the padded batches that they give.
 
-    It does all that needs no knowledge of where features lie. A subclass has `opened`, and for data beside the features `extras` and `read_extra`.
+    It does all that does not depend on where the features lie. A subclass provides `opened` and,
+    for data beside the features, `extras` and `read_extra`.
 
     Raises CaratError for an id that is there twice and a label that is not finite.
     """
@@ -156,6 +160,23 @@ class RaggedSplit:
     def opened(self) -> Iterator[Mapping]:
         "While the block lasts: {modality: (rows, d) array or HDF5 data set}."
         raise NotImplementedError
+
+    @property
+    def labelled(self) -> bool:
+        "Whether the labels of the samples are known."
+        return self.y is not None
+
+    def known_labels(
+        self,
+        what: str,  # what needs them, as the subject of a sentence: "training"
+    ) -> np.ndarray:  # (N, C) of 0 and 1
+        "The labels, for what cannot do without them. Raises CaratError where they are unknown."
+        if self.y is None:
+            raise CaratError(
+                f"{self.where} has no labels, and {what} needs them. Use a split with labels; "
+                "`carat predict` does without."
+            )
+        return self.y
 
     @property
     def extras(self) -> list[str]:
@@ -220,7 +241,10 @@ class RaggedSplit:
         self,
         name: str,  # one of `extras`
     ) -> np.ndarray:  # (N, ...); text as an array of str
-        "More data a sample, e.g. `planted` of the synthetic twin. Raises CaratError for a name that is not there."
+        """More data for each sample, such as `planted` of the synthetic twin.
+
+        Raises CaratError for a name that is not there.
+        """
         if name not in self._extra:
             have = self.extras
             if name not in have:
@@ -262,7 +286,10 @@ class RaggedSplit:
         self,
         progress: bool = False,  # show a bar
     ):
-        "Read all features once, in bounded memory. Raises CaratError for the first that is not finite or not readable."
+        """Read all features once, in bounded memory.
+
+        Raises CaratError for the first value that is not finite or cannot be read.
+        """
         rows = np.arange(len(self))
         with self.opened() as data:
             for m, o in self._offsets.items():
@@ -274,7 +301,7 @@ class RaggedSplit:
                     self._check(m, part, rows, o[:-1] - i, np.diff(o))
 
     def _load(self, device: torch.device):
-        "Bring the whole split to a device: {modality: (values with a last row of zeros, offsets)} and labels."
+        "Bring the split to a device: {modality: (values and a row of zeros, offsets)} and labels."
         if device in self._whole:
             return
         whole, rows = {}, np.arange(len(self))
@@ -288,7 +315,7 @@ class RaggedSplit:
         self._whole[device] = whole, y
 
     def _read(self, data: Mapping, rows: np.ndarray, max_steps: int | None, device) -> dict:
-        "The features of some rows on a device, still ragged: {modality: (values with a last row of zeros, starts, lengths)}."
+        "Some rows on a device, still ragged: {modality: (values and a row of zeros, starts, lengths)}."
         block = {}
         for m, o in self._offsets.items():
             lengths = o[rows + 1] - o[rows]
@@ -311,8 +338,8 @@ class RaggedSplit:
             want = pad_to[m] if isinstance(pad_to, Mapping) else pad_to
             if T[m] > want:
                 raise CaratError(
-                    f"{self.where}: modality '{m}' has a sample of {T[m]} steps and pad_to is {want}. "
-                    f"Give max_steps={want} as well, or a larger pad_to."
+                    f"{self.where}: modality '{m}' has a sample of {T[m]} steps and pad_to is "
+                    f"{want}. Give max_steps={want} as well, or a larger pad_to."
                 )
             T[m] = want
         return T
@@ -321,9 +348,8 @@ class RaggedSplit:
         v = as_array(indices)
         rows = np.flatnonzero(v) if v.dtype == bool else v.astype(np.int64).reshape(-1)
         if len(rows) and (rows.min() < -len(self) or rows.max() >= len(self)):
-            raise CaratError(
-                f"{self.where} has {len(self)} samples; row {rows[np.abs(rows).argmax()]} was asked for."
-            )
+            row = rows[np.abs(rows).argmax()]
+            raise CaratError(f"{self.where} has {len(self)} samples; row {row} was asked for.")
         return rows % max(1, len(self))
 
     def batch(
@@ -333,7 +359,7 @@ class RaggedSplit:
         max_steps: int | None = None,  # keep the first steps only
         pad_to: int | Mapping | None = None,  # T_m, or {modality: T_m}, in place of the longest
     ) -> Batch:  # with y None where the labels are unknown
-        "The samples of these rows as one batch, read from the file unless the split is on the device already."
+        "The samples of these rows as one batch, read from the file unless they lie on the device."
         rows, device = self._rows(indices), _device(device)
         T = self._steps(rows, max_steps, pad_to)
         if self.resident(device):
@@ -378,9 +404,11 @@ class RaggedSplit:
         pad_to: int | Mapping | None = None,
         start: int = 0,  # leave out this many batches at the start, to go on within an epoch
     ) -> Iterator[Batch]:
-        """All samples once, in batches padded on the device. Every rank gets the same number of batches; where a last batch is shorter than `world`, some are empty.
+        """All samples once, in batches padded on the device.
 
-        Raises CaratError for a value that is not finite, a file that changed since it was opened, and arguments that make no sense.
+        Every rank gets the same number of batches; if the last is shorter than `world`, some are empty.
+        Raises CaratError for a value that is not finite, a file that changed since it was opened, and
+        arguments out of range.
         """
         if batch_size < 1:
             raise CaratError(f"batch_size is {batch_size}; it must be at least 1.")
@@ -432,7 +460,10 @@ class RaggedSplit:
 
 # %% ../../nbs/81_store.ipynb #68a41902
 class Split(RaggedSplit):
-    "One split of a file: its labels and lengths in memory (NumPy arrays), its features when they are asked for. Made by `store[name]`."
+    """One split of a file, made by `store[name]`.
+
+    Labels and lengths are read at once (NumPy arrays), features when they are asked for.
+    """
 
     def __init__(self, store: "Store", name: str):
         self.store = store
@@ -443,7 +474,7 @@ class Split(RaggedSplit):
             self._check_there(g)
             n = len(g["id"])
             id = np.array([as_text(v) for v in g["id"][:]], dtype=str)  # (N,)
-            intensity = g["y"][:].astype(np.float32)  # (N, C)
+            intensity = g["y"][:].astype(np.float32) if "y" in g else None  # (N, C)
             offsets, row_bytes = {}, {}
             for m, d in store.modalities.items():
                 values = g[f"{m}/values"]
@@ -455,24 +486,29 @@ class Split(RaggedSplit):
     def _check_there(self, g: h5py.Group):
         "Refuse a group that lacks a data set, or whose ids and labels do not fit each other."
         features = [f"{m}/{part}" for m in self.store.modalities for part in ("values", "offsets")]
-        for k in ("id", "y", *features):
+        needed = ["id", *features] if self.store.version > 1 else ["id", "y", *features]
+        for k in needed:
             if not isinstance(g.get(k), h5py.Dataset):
                 raise CaratError(
-                    f"{self.where}: the data set '{k}' is not there. The file is incomplete: write it again."
+                    f"{self.where}: the data set '{k}' is not there. "
+                    "The file is incomplete: write it again."
                 )
         if g["id"].ndim != 1:
             raise CaratError(
-                f"{self.where}: 'id' has shape {g['id'].shape}, expected (N,). Write the store again."
+                f"{self.where}: 'id' has shape {g['id'].shape}, expected (N,). {self.again}"
             )
         n, labels = len(g["id"]), self.store.labels
-        if g["y"].shape != (n, len(labels)):
+        y = g.get("y")
+        if y is None:
+            return
+        if y.shape != (n, len(labels)):
             raise CaratError(
-                f"{self.where}: labels of shape {g['y'].shape}, and {n} ids and {len(labels)} label "
-                f"names {list(labels)} need ({n}, {len(labels)}). Write the store again."
+                f"{self.where}: labels of shape {y.shape}, and {n} ids and {len(labels)} label names "
+                f"{list(labels)} need ({n}, {len(labels)}). {self.again}"
             )
-        if g["y"].dtype.kind not in "fiub":
+        if y.dtype.kind not in "fiub":
             raise CaratError(
-                f"{self.where}: the labels are of type {g['y'].dtype}, expected float32. Write the store again."
+                f"{self.where}: the labels are of type {y.dtype}, expected float32. {self.again}"
             )
 
     def _check_values(self, m: str, d: int, values: h5py.Dataset):
@@ -537,7 +573,7 @@ class BaseStore:
 
     where: str  # where it is, for messages: a path, or a name
     name: str  # the data set's name
-    labels: tuple[str, ...]  # the C names of the labels
+    labels: tuple[str, ...]  # the C names of the labels; none where labels are unknown
     modalities: dict[str, int]  # {name: width}, in the model's order
     splits: dict[str, int]  # {name: number of samples}
     attrs: dict  # what else is known of the data set
@@ -553,7 +589,8 @@ class BaseStore:
         splits = ", ".join(f"{k} {n}" for k, n in self.splits.items())
         widths = ", ".join(f"{m} {d}" for m, d in self.modalities.items())
         kind = type(self).__name__
-        return f"{kind}({self.name!r}: {splits}; {widths}; labels {', '.join(self.labels)})"
+        labels = f"labels {', '.join(self.labels)}" if self.labels else "no labels"
+        return f"{kind}({self.name!r}: {splits}; {widths}; {labels})"
 
     def __contains__(self, split: str) -> bool:
         return split in self.splits
@@ -583,7 +620,7 @@ def _rank(split: str) -> tuple:
 class Store(BaseStore):
     """A data set on disk. `store["train"]` is a split; nothing but names is read until then.
 
-    Raises CaratError for a file that is not there, is truncated, is no store, or is of an unknown version.
+    Raises CaratError for a file that is missing, truncated, no store, or of an unknown version.
     """
 
     def __init__(self, path: str | Path):  # a file made by `StoreWriter` or `carat prepare`
@@ -613,12 +650,14 @@ class Store(BaseStore):
         "Take what the file's attributes say, once it makes sense."
         if as_text(a.get("format", "")) != FORMAT:
             raise CaratError(
-                f"{self.path} is an HDF5 file and not a carat store. Turn it into one with `carat prepare`."
+                f"{self.path} is an HDF5 file and not a carat store. "
+                "Turn it into one with `carat prepare`."
             )
-        if a.get("version") != VERSION:
+        self.version = a.get("version")
+        if self.version not in VERSIONS:
             raise CaratError(
-                f"{self.path} is a carat store of version {a.get('version')}, and this package reads "
-                f"version {VERSION}. Update the package, or prepare the data again."
+                f"{self.path} is a carat store of version {self.version}, and this package reads "
+                f"{' and '.join(map(str, VERSIONS))}. Update the package, or prepare the data again."
             )
         lacking = [k for k in _HEAD[2:] if k not in a]
         if lacking:
@@ -670,8 +709,14 @@ def check_store(
     path: str | Path,  # a store
     splits: Sequence[str] = (),  # splits that must be there, e.g. ("train", "valid")
     progress: bool = False,  # show a bar
-) -> dict:  # {split: {"samples", "positives" {label: n}, "present" {modality: n}, "steps" {modality: (mean, longest)}}}
-    "Read a store from end to end in bounded memory and say what is in it. Raises CaratError at the first thing that is wrong."
+) -> dict[str, dict]:
+    """Read a store from end to end in bounded memory and say what is in it.
+
+    For each split it gives its `samples`, its `positives` ({label: n}, empty where labels are
+    unknown), where each modality is `present` ({modality: n}), and its `steps`
+    ({modality: (mean of the samples that have it, longest)}).
+    Raises CaratError at the first thing that is wrong.
+    """
     store = Store(path)
     for k in splits:
         store[k]
@@ -690,16 +735,22 @@ def _contents(store: Store, split: Split) -> dict:
     steps = {}
     for m, n in split.lengths.items():
         steps[m] = (float(n[n > 0].mean()) if n.any() else 0.0, int(n.max(initial=0)))
+    positives = {}
+    if split.labelled:
+        positives = dict(zip(store.labels, split.y.sum(0).astype(int).tolist(), strict=True))
     return dict(
         samples=len(split),
-        positives=dict(zip(store.labels, split.y.sum(0).astype(int).tolist(), strict=True)),
+        positives=positives,
         present=dict(zip(store.modalities, split.present.sum(0).tolist(), strict=True)),
         steps=steps,
     )
 
 # %% ../../nbs/81_store.ipynb #cace8fae
 def data_folder() -> Path | None:  # the folder, or None where CARAT_DATA is not set
-    "The folder of prepared data sets that the environment variable CARAT_DATA names. Raises `CaratError` if it is not a folder."
+    """The folder of prepared data sets that the environment variable CARAT_DATA names.
+
+    Raises `CaratError` if it is not a folder.
+    """
     if not (name := os.environ.get("CARAT_DATA", "").strip()):
         return None
     folder = Path(name).expanduser()

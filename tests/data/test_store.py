@@ -1,10 +1,12 @@
 "Faults of the store: writers that die, files that are damaged, and readers that must agree."
 
+import gzip
 import os
 import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -172,7 +174,9 @@ def test_ranks_share_every_batch_and_get_the_same_number(path):
 
 
 def test_order_depends_on_seed_and_epoch_alone(path):
-    ids = lambda **how: [b.id for b in Store(path)["train"].batches(8, shuffle=True, **how)]
+    def ids(**how):
+        return [b.id for b in Store(path)["train"].batches(8, shuffle=True, **how)]
+
     torch.manual_seed(1), np.random.seed(1)
     first = ids(seed=3, epoch=4)
     torch.manual_seed(2), np.random.seed(2)
@@ -355,7 +359,7 @@ def put(key, at, value):
         (put("train/v/offsets", 4, 10**12), ("'v'", "fall after sample 'clip 4'")),
         (put("train/v/offsets", 0, -1), ("'v'", "run from -1")),
         (lambda f: f.attrs.pop("labels"), ("'labels'",)),
-        (lambda f: f.attrs.modify("version", 2), ("version 2",)),
+        (lambda f: f.attrs.modify("version", 3), ("version 3",)),
         (lambda f: f.attrs.modify("format", "other"), ("not a carat store",)),
         (lambda f: f.attrs.create("widths", [6, 3]), ("widths [6, 3]",)),
         (lambda f: f.attrs.create("modalities", np.array([b"t", b"v", b"x"])), ("'x/values'",)),
@@ -418,7 +422,10 @@ def test_a_read_only_folder_can_be_read(path):
 
 
 def test_flipped_bytes_are_an_error_or_the_right_answer(tmp_path):
-    "Damage anywhere: an error that a user can read, or the same numbers; in a process of its own, since the HDF5 library might give up."
+    """Damage anywhere: an error that a user can read, or the same numbers.
+
+    It is done in a process of its own, since the HDF5 library might give up.
+    """
     write(tmp_path / "good.h5", n=6, splits=("train",))
     program = """
 import sys
@@ -438,7 +445,8 @@ for i in range(200):
     except CaratError: refused += 1
     else:
         assert got.id == right.id and torch.equal(got.y, right.y), i
-        assert all(torch.equal(got.x[m], right.x[m]) and torch.equal(got.mask[m], right.mask[m]) for m in right.x), i
+        assert all(torch.equal(got.x[m], right.x[m]) for m in right.x), i
+        assert all(torch.equal(got.mask[m], right.mask[m]) for m in right.x), i
 print(refused)
 """
     done = subprocess.run(
@@ -449,3 +457,102 @@ print(refused)
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert int(done.stdout) > 150
+
+
+# stores of the first edition
+
+
+@pytest.fixture
+def first_edition(tmp_path):
+    "A store that the package wrote before its modules lay in folders (version 1)."
+    path = tmp_path / "first_edition.h5"
+    packed = Path(__file__).with_name("first_edition.h5.gz").read_bytes()
+    path.write_bytes(gzip.decompress(packed))
+    return path
+
+
+def test_a_store_of_the_first_edition_gives_the_same_numbers(first_edition):
+    store = Store(first_edition)
+    assert store.name == "first edition" and store.labels == LABELS
+    assert list(store.modalities.items()) == [("t", 5), ("v", 3)]
+    assert list(store.splits.items()) == [("train", 4), ("valid", 3), ("test", 2)]
+    assert store.attrs == {"source": "written by the first edition", "seed": 7}
+    for name, n in store.splits.items():
+        split, batch = store[name], store[name].batch(range(n))
+        assert batch.id == split.id.tolist() == [f"{name}[{i}]" for i in range(n)]
+        intensity = np.float32([[(i + c) % 3 / 2 for c in range(3)] for i in range(n)])
+        assert np.array_equal(split.intensity, intensity)
+        assert np.array_equal(batch.y, intensity > 0)
+        assert split.text == [f"wörd {i}" for i in range(n)]
+        assert split.extra("video").tolist() == [f"vidéo {i // 2}" for i in range(n)]
+        assert split.present.tolist() == [[True, i != 1] for i in range(n)]
+        for i in range(n):
+            steps = i + 1
+            assert np.array_equal(batch.mask["t"][i], np.arange(n) < steps)
+            expected = np.arange(steps * 5).reshape(-1, 5) / 8
+            assert np.array_equal(batch.x["t"][i, :steps], expected)
+            planted = np.arange(6).reshape(3, 2) % 2 == i % 2
+            assert np.array_equal(split.extra("planted")[i], planted)
+            if i != 1:
+                assert (batch.x["v"][i, :2] == np.float32(i + 0.1)).all()
+    report = check_store(first_edition)
+    assert report["train"]["positives"] == {"happy": 2, "sad": 3, "fear": 3}
+    assert report["train"]["steps"] == {"t": (2.5, 4), "v": (2.0, 2)}
+
+
+# samples without labels
+
+
+def unlabelled(path, labels=()):
+    given = samples(20, 3)
+    with StoreWriter(path, "clips", labels, WIDTHS) as w:
+        for s in given:
+            w.add("clips", s["id"], None, {m: s[m] for m in WIDTHS})
+    return Store(path), given
+
+
+@pytest.mark.parametrize("labels", [(), LABELS])
+def test_labels_may_be_unknown(tmp_path, labels):
+    store, given = unlabelled(tmp_path / "s.h5", labels)
+    split = store["clips"]
+    assert store.labels == labels and store.splits == {"clips": 20} and "clips 20" in repr(store)
+    assert split.y is None and split.intensity is None and not split.labelled
+    expected = collate([s | {"y": None} for s in given], WIDTHS)
+    for batch in (split.batch(range(20)), *split.batches(20), *split.batches(20, stream=True)):
+        assert batch.y is None and batch.id == expected.id
+        assert all(torch.equal(batch.x[m], expected.x[m]) for m in WIDTHS)
+    report = check_store(store.path)["clips"]
+    assert report["samples"] == 20 and report["positives"] == {}
+    said = message(lambda: split.known_labels("training"))
+    assert "split 'clips' has no labels, and training needs them" in said
+
+
+def test_a_split_has_labels_for_all_or_for_none(tmp_path):
+    for first, second in (([1, 0, 0], None), (None, [1, 0, 0])):
+
+        def go(ys=(first, second)):
+            with StoreWriter(tmp_path / "s.h5", "n", LABELS, WIDTHS) as w:
+                w.add("test", "a", [1, 0, 0], {})
+                for i, y in enumerate(ys):
+                    w.add("train", str(i), y, {})
+
+        assert "to all samples of a split, or to none" in message(go)
+
+    with StoreWriter(tmp_path / "s.h5", "n", LABELS, WIDTHS) as w:
+        w.add("train", "a", [1, 0, 0], {})
+        w.add("clips", "b", None, {})
+    s = Store(tmp_path / "s.h5")
+    assert s["train"].labelled and not s["clips"].labelled
+    assert s["train"].known_labels("training").tolist() == [[1, 0, 0]]
+
+
+def test_only_files_without_labels_need_the_new_version(tmp_path, path):
+    unlabelled(tmp_path / "clips.h5")
+    versions = []
+    for name in (path, tmp_path / "clips.h5"):
+        with h5py.File(name) as f:
+            versions.append(f.attrs["version"])
+    assert versions == [1, 2]
+    with h5py.File(path, "r+") as f:
+        del f["train/y"]  # in a file of version 1 this is damage
+    assert "'y' is not there" in message(lambda: Store(path)["train"])
