@@ -19,7 +19,9 @@ def class_ids(
     y: torch.Tensor,  # (B, C) labels, positive where > 0
     M: int,  # number of modalities
 ) -> torch.Tensor:  # (B, M, C) int64, from 0 to 2MC - 1
-    "The class $\\tilde y = l^m_{j,k}$ of Eq. 6 for every embedding: `m * 2C + k * C + j`, polarity k = 0 positive, 1 negative."
+    """The class $\\tilde y = l^m_{j,k}$ of Eq. 6 for every embedding: `m * 2C + k * C + j`.
+
+    The polarity k is 0 for positive, 1 for negative."""
     C = y.shape[1]
     m = torch.arange(M, device=y.device)[:, None] * (2 * C)  # (M, 1)
     k = torch.where(y > 0, 0, C)[:, None]  # (B, 1, C)
@@ -27,7 +29,9 @@ def class_ids(
 
 # %% ../../nbs/25_contrast.ipynb #54a7b6e6
 def _tiles(n: int, N: int, block: int, last: int):
-    "Yield (i0, i1, j0, j1): tiles that hold every pair i < j with i < last once, squares on the diagonal first; none crosses row n."
+    """Yield (i0, i1, j0, j1): tiles that hold every pair i < j with i < last once.
+
+    In each band of rows the square on the diagonal comes first; no band crosses row n."""
     i0 = 0
     while i0 < last:
         i1 = min(i0 + block, n if i0 < n else N)
@@ -44,66 +48,93 @@ def _share(tiles, shared: bool):
 
 # %% ../../nbs/25_contrast.ipynb #25a48c46
 def _log_sum(S: torch.Tensor, dim: int) -> torch.Tensor:
-    "log2 of the sum of 2^S, which bears rows of nothing but minus infinity, and is several times faster on a CPU than `torch.logsumexp`."
+    "log2 of the sum of 2^S, also of minus infinities; far faster on a CPU than `torch.logsumexp`."
     top = S.amax(dim, keepdim=True).clamp_(min=torch.finfo(S.dtype).min)
     return (S - top).exp2_().sum(dim).log2_() + top.squeeze(dim)
 
 
 class _Pool:
-    "Rows of a pool, the first `n` of them the batch's, and the tiles of their similarities, as exponents of two less `top`."
+    "The rows to compute with, the first `n` of them the batch's: on a CPU those that exist."
 
-    def __init__(self, E, on, n, tau, block, max_norm, low=False):
-        self.keep = None
-        if E.device.type == "cpu":  # here rows may be counted, so absent ones are left out
+    def __init__(self, E, on, n, max_norm):
+        self.kept = None  # their places among all rows; None: all are kept
+        if E.device.type == "cpu":  # here rows may be counted and measured
             if not on.all():
-                self.keep = on.nonzero().squeeze(1)
-                E, on, n = E[self.keep], on[self.keep], int(on[:n].sum())
+                self.kept = on.nonzero().squeeze(1)
+                E, on, n = E[self.kept], on[self.kept], int(on[:n].sum())
             max_norm = float(E.square().sum(1).amax().sqrt()) if len(E) else 0.0
-        self.E, self.on, self.n, self.scale = E, on, n, 1 / (tau * math.log(2))
-        self.block = min(block or (512 if E.device.type == "cpu" else 4096), max(len(E), 1))
-        self.wide = not max_norm**2 / tau <= (
-            600 if E.dtype == torch.float64 else 70
-        )  # also where it is NaN
-        self.off = torch.where(on, 0.0, -torch.inf).to(E.dtype)
-        low = low and max_norm**2 / tau <= 35  # no power below is then too small for float32
-        self.top = (
-            math.ceil(self.scale * max_norm**2) if low else 0
-        )  # subtracted from all exponents: a whole number, exact in bfloat16
-        self.factors = E.bfloat16() if low else E  # what the products multiply
-        self.shift = self.factors.new_full((1,), -self.top)
-        self.product = self.factors.new_empty(2 * self.block**2)  # room for one tile of products
-        self.room = (
-            self.product if self.factors is E else E.new_empty(2 * self.block**2)
-        )  # and for the same in the pool's own format
-
-    def __call__(self, i0, i1, j0, j1) -> torch.Tensor:  # (i1 - i0, j1 - j0)
-        "Similarities of one tile, times log2(e), less `top`; minus infinity for a row with itself and, on the wide way, for absent rows."
-        P = self.product[: (i1 - i0) * (j1 - j0)].view(i1 - i0, j1 - j0)
-        torch.addmm(
-            self.shift,
-            self.factors[i0:i1],
-            self.factors[j0:j1].T,
-            beta=self.top != 0,
-            alpha=self.scale,
-            out=P,
-        )
-        S = P if self.room is self.product else self.room[: P.numel()].view(P.shape).copy_(P)
-        if i0 == j0:
-            S.diagonal().fill_(-torch.inf)
-        return S.add_(self.off[i0:i1, None]).add_(self.off[j0:j1]) if self.wide else S
+        self.E, self.on, self.n, self.max_norm = E, on, n, max_norm
 
     def pick(self, x: torch.Tensor) -> torch.Tensor:
-        "The entries of the rows that this pool kept."
-        return x if self.keep is None else x[self.keep]
+        "The entries of the rows that are kept."
+        return x if self.kept is None else x[self.kept]
 
     def put(self, x: torch.Tensor, N: int) -> torch.Tensor:
         "Back among all N rows, zero for those left out."
-        return x if self.keep is None else x.new_zeros(N, *x.shape[1:]).index_copy_(0, self.keep, x)
+        if self.kept is None:
+            return x
+        return x.new_zeros(N, *x.shape[1:]).index_copy_(0, self.kept, x)
+
+
+class _Similarities:
+    "Similarities of a pool's rows, tile by tile, as exponents of two less `top`."
+
+    def __init__(self, pool, tau, block, low):
+        E, largest = pool.E, pool.max_norm**2 / tau  # no similarity is larger
+        self.wide = not largest <= (600 if E.dtype == torch.float64 else 70)  # also where NaN
+        self.scale = 1 / (tau * math.log(2))
+        low = low and largest <= 35  # no power below is then too small for float32
+        # what is subtracted from all exponents: a whole number, exact in bfloat16
+        self.top = math.ceil(self.scale * pool.max_norm**2) if low else 0
+        self.factors = E.bfloat16() if low else E  # what the products multiply
+        self.shift = self.factors.new_full((1,), -self.top)
+        self.off = torch.where(pool.on, 0.0, -torch.inf).to(E.dtype)
+        usual = 512 if E.device.type == "cpu" else 4096
+        self.block = min(block or usual, max(len(E), 1))
+        # room for one tile of products, and for the same in the precision of the rows
+        self.product = self.factors.new_empty(2 * self.block**2)
+        self.room = E.new_empty(2 * self.block**2) if low else self.product
+
+    def tile(self, i0, i1, j0, j1) -> torch.Tensor:  # (i1 - i0, j1 - j0)
+        """Similarities of one tile, times log2(e), less `top`.
+
+        Minus infinity for a row with itself and, on the wide way, for absent rows."""
+        factors = self.factors[i0:i1], self.factors[j0:j1].T
+        P = self.product[: (i1 - i0) * (j1 - j0)].view(i1 - i0, j1 - j0)
+        torch.addmm(self.shift, *factors, beta=self.top != 0, alpha=self.scale, out=P)
+        S = P if self.room is self.product else self.room[: P.numel()].view(P.shape).copy_(P)
+        if i0 == j0:
+            S.diagonal().fill_(-torch.inf)
+        if self.wide:
+            S.add_(self.off[i0:i1, None]).add_(self.off[j0:j1])
+        return S
+
+    def as_factor(self, W: torch.Tensor) -> torch.Tensor:
+        "W in the precision of the products."
+        if self.room is self.product:
+            return W
+        return self.product[: W.numel()].view(W.shape).copy_(W)
 
 # %% ../../nbs/25_contrast.ipynb #4b95e67b
-_SPACE = __name__.split(".")[
-    0
-]  # "carat" in the package; a notebook's own operators must not take their place
+_SPACE = __name__.split(".")[0]  # "carat" in the package; a notebook's operators have another
+
+
+def _add_powers(total, one, similarities, tiles):
+    "Add up 2^S along the rows and the columns of every tile."
+    for i0, i1, j0, j1 in tiles:
+        S = similarities.tile(i0, i1, j0, j1).exp2_()
+        total[i0:i1].addmv_(S, one[j0:j1])
+        if i0 != j0:
+            total[j0:j1].addmv_(S.T, one[i0:i1])
+
+
+def _add_logs(total, similarities, tiles):
+    "The same for logarithms of the sums, with a maximum for each row and each column."
+    for i0, i1, j0, j1 in tiles:
+        S = similarities.tile(i0, i1, j0, j1)
+        torch.logaddexp2(total[i0:i1], _log_sum(S, 1), out=total[i0:i1])
+        if i0 != j0:
+            torch.logaddexp2(total[j0:j1], _log_sum(S, 0), out=total[j0:j1])
 
 
 @torch.library.custom_op(f"{_SPACE}::pool_lse", mutates_args=())
@@ -117,24 +148,21 @@ def _pool_lse(
     shared: bool = False,
     low: bool = False,
 ) -> torch.Tensor:
-    "Log of the sum of exp(E_i . E_j / tau) over all other rows j, for every row i of the pool (N, d); 0 where there is none."
-    pool = _Pool(E, on, n, tau, block, max_norm, low)
-    one, N = pool.on.to(E.dtype), len(pool.E)
-    lse = E.new_full((N,), -torch.inf if pool.wide else 0.0)
-    for i0, i1, j0, j1 in _share(_tiles(pool.n, N, pool.block, N), shared and not pool.wide):
-        S, down, across = pool(i0, i1, j0, j1), lse[i0:i1], lse[j0:j1]
-        if pool.wide:
-            torch.logaddexp2(down, _log_sum(S, 1), out=down)
-            if i0 != j0:
-                torch.logaddexp2(across, _log_sum(S, 0), out=across)
-        else:
-            S.exp2_()
-            down.addmv_(S, one[j0:j1])
-            if i0 != j0:
-                across.addmv_(S.T, one[i0:i1])
-    if not pool.wide:
-        (share_sum(lse) if shared else lse).log2_().add_(pool.top)
-    return pool.put(torch.where(pool.on & (lse != -torch.inf), lse.mul_(math.log(2)), 0), len(E))
+    "Log of the sum of exp(E_i . E_j / tau) over all other rows j, for every row i; 0 for none."
+    pool = _Pool(E, on, n, max_norm)
+    similarities = _Similarities(pool, tau, block, low)
+    N = len(pool.E)
+    tiles = _tiles(pool.n, N, similarities.block, N)
+    if similarities.wide:
+        lse = E.new_full((N,), -torch.inf)
+        _add_logs(lse, similarities, tiles)
+    else:
+        lse = E.new_zeros(N)
+        _add_powers(lse, pool.on.to(E.dtype), similarities, _share(tiles, shared))
+        lse = share_sum(lse) if shared else lse
+        lse.log2_().add_(similarities.top)
+    some = pool.on & (lse != -torch.inf)
+    return pool.put(torch.where(some, lse.mul_(math.log(2)), 0), len(E))
 
 
 @torch.library.custom_op(f"{_SPACE}::pool_lse_backward", mutates_args=())
@@ -151,137 +179,143 @@ def _pool_lse_backward(
     low: bool = False,
 ) -> torch.Tensor:
     "Gradient of `(g * pool_lse).sum()` with respect to the first n rows of E; zero for the rest."
-    pool = _Pool(E, on, n, tau, block, max_norm, low)
-    E, n, N, F = pool.E, pool.n, len(pool.E), pool.factors
+    pool = _Pool(E, on, n, max_norm)
+    similarities = _Similarities(pool, tau, block, low)
+    n, F = pool.n, similarities.factors
     lse, g = pool.pick(lse) / math.log(2), torch.where(pool.on, pool.pick(g), 0)
-    grad, weight, room = (
-        torch.zeros_like(E),
-        g * (pool.top - lse).exp2(),
-        torch.empty_like(pool.room),
-    )
-    for i0, i1, j0, j1 in _share(_tiles(n, N, pool.block, n), shared):
-        S = pool(i0, i1, j0, j1)
+    weight = g * (similarities.top - lse).exp2()
+    grad, room = torch.zeros_like(pool.E), torch.empty_like(similarities.room)
+    for i0, i1, j0, j1 in _share(_tiles(n, len(pool.E), similarities.block, n), shared):
+        S = similarities.tile(i0, i1, j0, j1)
         W = room[: S.numel()].view(S.shape)  # d(g * lse).sum() / dS
-        if pool.wide:
+        if similarities.wide:
             torch.sub(S, lse[i0:i1, None], out=W).exp2_().mul_(g[i0:i1, None])
             W.add_(S.sub_(lse[j0:j1]).exp2_().mul_(g[j0:j1]))
         else:
             torch.add(weight[i0:i1, None], weight[j0:j1], out=W).mul_(S.exp2_())
-        if F is not E:
-            W = pool.product[: W.numel()].view(W.shape).copy_(W)
+        W = similarities.as_factor(W)
         grad[i0:i1] += W @ F[j0:j1]
-        j1 = min(j1, n)
+        j1 = min(j1, n)  # the columns that belong to the batch
         if i0 != j0 < j1:
             grad[j0:j1] += W[:, : j1 - j0].T @ F[i0:i1]
-    return pool.put((share_sum(grad) if shared else grad).div_(tau), len(on))
+    grad = share_sum(grad) if shared else grad
+    return pool.put(grad.div_(tau), len(on))
 
 
 @_pool_lse.register_fake
-def _(E, on, n, tau, block, max_norm, shared=False, low=False):
+def _fake_lse(E, on, n, tau, block, max_norm, shared=False, low=False):
     return E.new_empty(len(E))
 
 
 @_pool_lse_backward.register_fake
-def _(g, lse, E, on, n, tau, block, max_norm, shared=False, low=False):
+def _fake_gradient(g, lse, E, on, n, tau, block, max_norm, shared=False, low=False):
     return torch.empty_like(E)
 
 
 def _remember(ctx, inputs, output):
-    E, on, *ctx.rest = inputs
+    E, on, *ctx.settings = inputs
     ctx.save_for_backward(output, E, on)
 
 
 def _backward(ctx, g):
-    return _pool_lse_backward(g, *ctx.saved_tensors, *ctx.rest), *[None] * 7
+    grad = _pool_lse_backward(g, *ctx.saved_tensors, *ctx.settings)
+    return grad, None, *(None for _ in ctx.settings)  # nothing but E receives a gradient
 
 
 _pool_lse.register_autograd(_backward, setup_context=_remember)
 
 # %% ../../nbs/25_contrast.ipynb #bd1bb818
-def supcon(
-    e: torch.Tensor,  # (n, d_z) rows of the batch, with gradient
-    cls: torch.Tensor,  # (n,) int64 their classes; a negative class matches nothing, not even itself
-    valid: torch.Tensor | None = None,  # (n,) bool rows that exist; all where None
-    queue: torch.Tensor | None = None,  # (K, d_z) rows of earlier batches; they receive no gradient
-    queue_cls: torch.Tensor | None = None,  # (K,) int64 their classes
-    queue_valid: torch.Tensor | None = None,  # (K,) bool; where `queue_cls` is not -1 if None
-    tau: float = 0.07,  # temperature, above 0
-    reduction: str = "sum",  # "sum": Eq. 7; "mean": that over the number of rows that exist (the published code)
-    block: int | None = None,  # rows of a tile; by default 512 on a CPU and 4,096 elsewhere
-    shared: bool = False,  # every rank of a process group holds this same pool: they share out the work
-    max_norm: float = math.inf,  # a promise that no row is longer: saves time away from the CPU where its square / tau <= 70
-    low: bool = False,  # factors of the tiles' products in bfloat16, where rows are short enough (see `max_norm`)
-) -> torch.Tensor:  # scalar
-    """Eq. 6 and 7: the supervised contrastive loss, every row of batch and queue an anchor, in memory linear in their number.
-
-    Computes in float64 where `e` is float64 and in float32 otherwise, under autocast too; only `low` changes that.
-    Raises `CaratError` for shapes that do not fit, an unknown reduction or a temperature that is not above 0.
-    """
+def _check_pool(tau, reduction, e, cls, valid, queue, queue_cls, queue_valid):
     if not tau > 0:
         raise CaratError(f"supcon: the temperature must be above 0, not {tau}")
     if reduction not in ("sum", "mean"):
         raise CaratError(f"supcon: reduction {reduction!r} is unknown; use 'sum' or 'mean'")
+    d_z = e.shape[-1]
+    for what, x, c, v in (("e", e, cls, valid), ("queue", queue, queue_cls, queue_valid)):
+        rows = x.shape[:1]
+        if x.shape != (*rows, d_z) or c.shape != rows or v.shape != rows:
+            raise CaratError(
+                f"supcon: {what} must be (rows, {d_z}) with one class and one flag per row, but "
+                f"is {tuple(x.shape)} with {tuple(c.shape)} classes and {tuple(v.shape)} flags"
+            )
+
+
+def _pull(E, code, member, tau):
+    "The pull of all classes, and for each row (N,) how many members its class has."
+    order = torch.where(member, code, -1).sort()  # one run per class
+    first = order.values[:1]
+    change = torch.cat([torch.zeros_like(first), (order.values[1:] != order.values[:-1]).long()])
+    group = torch.empty_like(change).scatter_(0, order.indices, change.cumsum(0))  # (N,) its run
+    one = member.to(E.dtype)
+    # for each class, with zeros behind the last: n_k, S_k and the sum of |e|^2
+    count = torch.zeros_like(one).index_add(0, group, one)  # (N,)
+    total = torch.zeros_like(E).index_add(0, group, E * one[:, None])  # (N, d_z)
+    square = torch.zeros_like(one).index_add(0, group, E.square().sum(1) * one)  # (N,)
+    pull = (total.square().sum(1) - square) / (tau * (count - 1).clamp(min=1))  # (N,)
+    return torch.where(count > 1, pull, 0).sum(), count[group]
+
+
+def supcon(
+    e: torch.Tensor,  # (n, d_z) rows of the batch, with gradient
+    # (n,) int64 their classes; a negative class matches nothing, not even itself
+    cls: torch.Tensor,
+    valid: torch.Tensor | None = None,  # (n,) bool rows that exist; all where None
+    queue: torch.Tensor | None = None,  # (K, d_z) rows of earlier batches, without gradient
+    queue_cls: torch.Tensor | None = None,  # (K,) int64 their classes
+    queue_valid: torch.Tensor | None = None,  # (K,) bool; where `queue_cls` is not -1 if None
+    tau: float = 0.07,  # temperature, above 0
+    # "sum": Eq. 7; "mean": that over the number of rows that exist (the published code)
+    reduction: str = "sum",
+    block: int | None = None,  # rows of a tile; by default 512 on a CPU and 4,096 elsewhere
+    shared: bool = False,  # every rank of a process group holds this pool: they share the work
+    # a promise that no row is longer: saves time away from the CPU where its square / tau <= 70
+    max_norm: float = math.inf,
+    # products of the tiles in bfloat16, where rows are short enough (see `max_norm`)
+    low: bool = False,
+) -> torch.Tensor:  # scalar
+    """Eq. 6 and 7: the supervised contrastive loss, every row of batch and queue an anchor.
+
+    Its memory is linear in the number of rows. Computes in float64 where `e` is float64 and in
+    float32 otherwise, under autocast too; only `low` changes that. Raises `CaratError` for shapes
+    that do not fit, an unknown reduction or a temperature that is not above 0.
+    """
     if queue is None:
         queue, queue_cls, queue_valid = e.new_empty(0, e.shape[-1]), cls[:0], None
     if queue_cls is None:
         raise CaratError("supcon: a queue needs the classes of its rows: give queue_cls")
     valid = torch.ones_like(cls, dtype=torch.bool) if valid is None else valid
     queue_valid = queue_cls != -1 if queue_valid is None else queue_valid
-    for what, x, c, v in (("e", e, cls, valid), ("queue", queue, queue_cls, queue_valid)):
-        if (
-            x.dim() != 2
-            or x.shape[1] != e.shape[-1]
-            or c.shape != x.shape[:1]
-            or v.shape != x.shape[:1]
-        ):
-            raise CaratError(
-                f"supcon: {what} must be (rows, {e.shape[-1]}) with one class and one flag a row, but is {tuple(x.shape)} with "
-                f"{tuple(c.shape)} classes and {tuple(v.shape)} flags"
-            )
-    n, dtype = len(e), torch.float64 if e.dtype == torch.float64 else torch.float32
+    _check_pool(tau, reduction, e, cls, valid, queue, queue_cls, queue_valid)
+    dtype = torch.float64 if e.dtype == torch.float64 else torch.float32
     with torch.autocast(e.device.type, enabled=False):
         on = torch.cat([valid, queue_valid])  # (N,)
         E = torch.cat([e.to(dtype), queue.detach().to(dtype)])  # (N, d_z)
         E = torch.where(on[:, None], E, 0)
-        lse = _pool_lse(E, on, n, tau, block or 0, max_norm, shared, low)  # (N,)
+        lse = _pool_lse(E, on, len(e), tau, block or 0, max_norm, shared, low)  # (N,)
 
         code = torch.cat([cls, queue_cls])
         member = on & (code >= 0)  # (N,) rows that can have positives
-        order = torch.where(member, code, -1).sort()  # one run a class
-        change = torch.cat(
-            [torch.zeros_like(order.values[:1]), (order.values[1:] != order.values[:-1]).long()]
-        )
-        group = torch.empty_like(change).scatter_(
-            0, order.indices, change.cumsum(0)
-        )  # (N,) number of its run
-        one = member.to(dtype)
-        count = torch.zeros_like(one).index_add(
-            0, group, one
-        )  # (N,) n_k, zeros behind the last class
-        total = torch.zeros_like(E).index_add(0, group, E * one[:, None])  # (N, d_z) S_k
-        square = torch.zeros_like(one).index_add(
-            0, group, E.square().sum(1) * one
-        )  # (N,) sum of |e|^2
-        pull = (total.square().sum(1) - square) / (
-            tau * (count - 1).clamp(min=1)
-        )  # (N,) one a class
-        push = torch.where(member & (count[group] > 1), lse, 0)  # (N,) one an anchor
-        loss = push.sum() - torch.where(count > 1, pull, 0).sum()
+        pull, count = _pull(E, code, member, tau)
+        push = torch.where(member & (count > 1), lse, 0)  # (N,) one per anchor
+        loss = push.sum() - pull
         return loss if reduction == "sum" else loss / on.sum().clamp(min=1)
 
 # %% ../../nbs/25_contrast.ipynb #7ba047d8
 class Queue(nn.Module):
-    """The second half of the pool of Eq. 6: the newest `K` embeddings of earlier batches, first in, first out.
+    """The second half of the pool of Eq. 6: the newest `K` embeddings of earlier batches.
 
-    Buffers `rows` (K, d_z), `cls` (K,) int64 and `pointer`, the slot of the next row. A class of -1 marks a slot that was never filled, -2 a random row of the
-    start "random": it stands in the pool but matches nothing. Raises `CaratError` for a negative size or an unknown start.
+    Buffers `rows` (K, d_z), `cls` (K,) int64 and `pointer`, the slot of the next row. First in,
+    first out. A class of -1 marks a slot that was never filled, -2 a random row of the start
+    "random": it is in the pool but matches nothing. Raises `CaratError` for a negative size or an
+    unknown start.
     """
 
     def __init__(
         self,
         K: int,  # rows it can hold, 0 or more
         d_z: int,  # width of a row
-        init: str = "empty",  # "empty", or "random" as the published code: rows of normal noise, every column of unit length
+        # "empty", or "random" as in the published code: normal noise, every column of unit length
+        init: str = "empty",
     ):
         super().__init__()
         if K < 0:
@@ -289,10 +323,8 @@ class Queue(nn.Module):
         if init not in ("empty", "random"):
             raise CaratError(f"unknown start of the queue {init!r}; use 'empty' or 'random'")
         noise = init == "random" and K > 0
-        self.register_buffer(
-            "rows",
-            nn.functional.normalize(torch.randn(K, d_z), dim=0) if noise else torch.zeros(K, d_z),
-        )
+        rows = nn.functional.normalize(torch.randn(K, d_z), dim=0) if noise else torch.zeros(K, d_z)
+        self.register_buffer("rows", rows)
         self.register_buffer("cls", torch.full((K,), -2 if noise else -1))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
 
@@ -308,7 +340,9 @@ class Queue(nn.Module):
         cls: torch.Tensor,  # (n,) int64 their classes
         valid: torch.Tensor | None = None,  # (n,) bool rows to store; all where None
     ) -> None:
-        "Store the valid rows in their order over the oldest ones, in place, without a graph and without waiting for the device."
+        """Store the valid rows in their order over the oldest ones, in place.
+
+        It keeps no graph and does not wait for the device."""
         K, n = len(self.cls), len(cls)
         r = min(n, K)
         if r == 0:
@@ -317,18 +351,14 @@ class Queue(nn.Module):
         place = valid.cumsum(0)  # (n,) 1, 2, ... along the valid rows
         total = place[-1]
         skip = (total - K).clamp(min=0)  # the first ones, if there are more than K
-        place = torch.where(
-            valid & (place > skip), place - 1 - skip, n
-        )  # (n,) 0, 1, ... along those to store
+        stored = valid & (place > skip)
+        place = torch.where(stored, place - 1 - skip, n)  # (n,) 0, 1, ... along those to store
         i = torch.arange(n, device=cls.device)
         source = i.new_zeros(n + 1).scatter_(0, place, i)[:r]  # (r,) the row for the i-th slot
         slot = (self.pointer + skip + i[:r]) % K  # (r,) no slot twice
         new = i[:r] < total - skip  # (r,) the others keep what they hold
-        self.rows.index_copy_(
-            0,
-            slot,
-            torch.where(new[:, None], rows.detach()[source].to(self.rows.dtype), self.rows[slot]),
-        )
+        fresh = rows.detach()[source].to(self.rows.dtype)  # (r, d_z)
+        self.rows.index_copy_(0, slot, torch.where(new[:, None], fresh, self.rows[slot]))
         self.cls.index_copy_(0, slot, torch.where(new, cls[source], self.cls[slot]))
         self.pointer.copy_((self.pointer + total) % K)
 
