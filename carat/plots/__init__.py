@@ -5,6 +5,8 @@ from .figure import Moving, Shown, as_array, check_shape, frames, show
 from .figures import (
     architecture,
     attention_words,
+    confused_pairs,
+    confusion_counts,
     history,
     latent_map,
     latent_points,
@@ -14,10 +16,13 @@ from .figures import (
     relevance,
     relevance_matrix,
     relevance_samples,
+    reliability,
+    reliability_bins,
 )
 from .style import (
     INK,
     LABEL_COLORS,
+    LINE_COLORS,
     MODALITY_COLORS,
     SHADES,
     SOFT,
@@ -33,6 +38,7 @@ from .tables import Table, rich_text, table
 __all__ = [
     "INK",
     "LABEL_COLORS",
+    "LINE_COLORS",
     "MODALITY_COLORS",
     "SHADES",
     "SOFT",
@@ -46,6 +52,8 @@ __all__ = [
     "attention_words",
     "check_shape",
     "clips",
+    "confused_pairs",
+    "confusion_counts",
     "frames",
     "history",
     "label_color",
@@ -59,6 +67,8 @@ __all__ = [
     "relevance",
     "relevance_matrix",
     "relevance_samples",
+    "reliability",
+    "reliability_bins",
     "rich_text",
     "shades",
     "show",
