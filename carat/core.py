@@ -15,9 +15,12 @@ from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:  # torch loads in seconds, and figures and stores do not need it
+    import torch
 
 # %% ../nbs/95_core.ipynb #c566c86e
 class CaratError(ValueError):
@@ -154,7 +157,9 @@ def write_whole(
 log = logging.getLogger("carat")  # what the library says on the way; the command line prints it
 
 
-def _about(device: torch.device) -> str:
+def _about(device: "torch.device") -> str:
+    import torch
+
     if device.type == "cuda":
         return f" ({torch.cuda.get_device_name(device)})"
     if device.type == "cpu":
@@ -165,8 +170,10 @@ def _about(device: torch.device) -> str:
 
 def find_device(
     name: str | None = None,  # such as "cuda:1"; None takes CUDA, else MPS, else the CPU
-) -> torch.device:  # the device to compute on
+) -> "torch.device":  # the device to compute on
     "The device to compute on. Raises `CaratError` if the device that was asked for is not there."
+    import torch
+
     mps = torch.backends.mps.is_available()
     if name is None:
         name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"

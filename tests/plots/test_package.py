@@ -1,7 +1,10 @@
 "What the package `carat.plots` offers as a whole."
 
+import subprocess
+import sys
 from importlib import import_module
 
+from book import ROOT
 from carat import plots
 
 MODULES = ("style", "tables", "figure", "clip", "figures")
@@ -21,3 +24,8 @@ def test_every_public_name_is_offered_once_and_by_its_own_module():
 def test_no_function_hides_a_module():
     for name in MODULES:
         assert getattr(plots, name) is import_module(f"carat.plots.{name}")
+
+
+def test_plots_need_no_torch():
+    code = "import sys; from carat import plots; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
