@@ -2,8 +2,10 @@
 
     python bench/imports.py FORMAT FOLDER [--rows N] [--layout list|array] [--dtype f4|f8] [--keep]
 
-writes a synthetic file of that format into FOLDER (true sizes, widths and lengths; nothing is held in memory), runs `carat prepare` on it in a process of its own, and prints one
-line of JSON: bytes of the files, wall time, peak memory of that process, bytes of the store. Everything is deleted afterwards, unless --keep is given. A format is a function here.
+writes a synthetic file of that format into FOLDER (true sizes, widths and lengths; nothing is held
+in memory), runs `carat prepare` on it in a process of its own, and prints one line of JSON: bytes
+of the files, wall time, peak memory of that process, bytes of the store. Everything is deleted
+afterwards, unless --keep is given. A format is a function here.
 """
 
 import argparse
@@ -17,18 +19,22 @@ import subprocess
 import sys
 import time
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from carat.data.benchmarks import M3ED_COUNTS, M3ED_LABELS
+from carat.data.twins.m3ed import emotion_weights
 from carat.data.twins.mosei import plan_twin
-from carat.data.twins.m3ed import M3ED_COUNTS, M3ED_LABELS, emotion_weights
 
 WIDTHS = {"t": 300, "v": 35, "a": 74}
 EMOTIONS = ("happiness", "sadness", "anger", "disgust", "fear", "surprise")
 
 
-# ---- pickles, written without holding them: a dictionary or list is opened and closed by hand, and what is in it is a pickle without its first and last instruction
+# ---- pickles, written without holding them
+# A dictionary or list is opened and closed by hand, and what is in it is a pickle without its first
+# and last instruction.
 
 
 def fragment(value) -> bytes:
@@ -60,7 +66,10 @@ def array_end(protocol) -> bytes:
 
 
 def write_array(f, blocks, shape, dtype, protocol):
-    "One array of blocks of rows; `blocks()` makes them anew each time. In protocol 2 bytes are letters, of one byte or two, which have to be counted first."
+    """One array of blocks of rows, which `blocks()` makes anew each time.
+
+    In protocol 2 bytes are letters, of one byte or two, which have to be counted first.
+    """
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     if protocol == 2:
         size += sum(int((b.view(np.uint8) > 127).sum()) for b in blocks())
@@ -74,7 +83,10 @@ def write_array(f, blocks, shape, dtype, protocol):
 
 
 class Speech:
-    "Synthetic utterances of the real lengths: words of a vocabulary, faces and voices cut from long recordings; the same for the same split."
+    """Synthetic utterances of the real lengths, the same for the same split.
+
+    Words of a vocabulary, faces and voices cut from long recordings.
+    """
 
     def __init__(self, rows):
         rng = np.random.default_rng(0)
@@ -118,7 +130,7 @@ def write_aligned(path, speech, layout="list", dtype="f4"):
                     if layout == "array":
                         write_array(
                             f,
-                            lambda: speech.blocks(s, m, 60, dtype),
+                            partial(speech.blocks, s, m, 60, dtype),
                             (len(plan.lengths), 60, WIDTHS[m]),
                             dtype,
                             2,
@@ -161,7 +173,7 @@ def unaligned(folder, rows, layout, dtype):
                 f.write(fragment(key))
                 write_array(
                     f,
-                    lambda: speech.blocks(s, m, steps, dtype, fast, 64),
+                    partial(speech.blocks, s, m, steps, dtype, fast, 64),
                     (n, steps, WIDTHS[m]),
                     dtype,
                     4,
@@ -184,7 +196,10 @@ def unaligned(folder, rows, layout, dtype):
 
 
 def write_csd(folder, rows, dtype):
-    "The files of the CMU-MultimodalSDK for 65 hours in 3,228 videos: words, FACET at 30 rows a second, COVAREP at 100, the transcript, labels; `rows` of 22,856 segments."
+    """The files of the CMU-MultimodalSDK for 65 hours in 3,228 videos.
+
+    Words, FACET at 30 rows a second, COVAREP at 100, the transcript, labels of `rows` segments.
+    """
     import h5py
 
     rng, videos = np.random.default_rng(0), round(3228 * rows / 22856)
@@ -210,7 +225,7 @@ def write_csd(folder, rows, dtype):
         if root == "COVAREP":
             pool[rng.random(pool.shape) < 0.002] = -np.inf
         with h5py.File(folder / f"CMU_MOSEI_{file}.csd", "w") as f:
-            for name, long in zip(names, seconds):
+            for name, long in zip(names, seconds, strict=True):
                 n = int(long * rate) if rate else max(1, rng.poisson(long * per_second))
                 cuts = np.arange(n + 1) / rate if rate else np.sort(rng.uniform(0, long, n + 1))
                 if root == "words":
@@ -241,7 +256,7 @@ def csd_unaligned(folder, rows, layout, dtype):
 
 
 class Dialogues:
-    "Synthetic dialogues of M3ED's real lengths, 24,437 utterances in 990: ids, emotions, and three kinds of features."
+    "Synthetic dialogues of M3ED's real lengths, 24,437 utterances in 990: ids, emotions, features."
 
     def __init__(self, rows):
         rng, self.ids, self.labels = np.random.default_rng(0), {}, {}
@@ -252,7 +267,7 @@ class Dialogues:
             self.ids[s] = [f"{s}series{i // 18}_{i % 18 + 1}" for i in range(len(lengths))]
             self.labels |= {
                 d: rng.choice(7, k, p=emotion_weights()).tolist()
-                for d, k in zip(self.ids[s], lengths)
+                for d, k in zip(self.ids[s], lengths, strict=True)
             }
 
     def rows(self, d, width, dtype):
@@ -264,9 +279,15 @@ class Dialogues:
 
 
 def m3ed(folder, rows, layout, dtype):
-    "The ten items, protocol 2: a vector for each utterance (layout list), or an array a dialogue; and annotation.json."
+    """The ten items, protocol 2, and annotation.json.
+
+    A vector for each utterance (layout list), or an array for each dialogue.
+    """
     data = Dialogues(rows)
-    named = lambda what: {d: [what(d, t) for t in range(len(e))] for d, e in data.labels.items()}
+
+    def named(what):
+        return {d: [what(d, t) for t in range(len(e))] for d, e in data.labels.items()}
+
     with open(folder / "features.pkl", "wb") as f:
         f.write(
             b"\x80\x02]("
@@ -291,13 +312,16 @@ def m3ed(folder, rows, layout, dtype):
             + b"".join(fragment(v) for v in data.ids.values())
             + b"e."
         )
-    say = lambda d, t: {
-        "StartTime": "",
-        "EndTime": "",
-        "Text": f"words {t} of {d}",
-        "Speaker": "AB"[t % 2],
-        "EmoAnnotation": {"final_main_emo": M3ED_LABELS[data.labels[d][t]]},
-    }
+
+    def say(d, t):
+        return {
+            "StartTime": "",
+            "EndTime": "",
+            "Text": f"words {t} of {d}",
+            "Speaker": "AB"[t % 2],
+            "EmoAnnotation": {"final_main_emo": M3ED_LABELS[data.labels[d][t]]},
+        }
+
     (folder / "annotation.json").write_text(
         json.dumps(
             {
@@ -321,7 +345,7 @@ def m3ed(folder, rows, layout, dtype):
 
 
 def m3ed_padded(folder, rows, layout, dtype):
-    "m3ed_data_60.pt: a zip archive of torch.save, protocol 2, with the names of the published reader."
+    "m3ed_data_60.pt: an archive of torch.save, protocol 2, with the published reader's names."
     data = Dialogues(rows)
 
     def pad(x):

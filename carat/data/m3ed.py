@@ -8,174 +8,179 @@ __all__ = ['modalities_by_width', 'read_annotation', 'prepare_m3ed']
 # %% ../../nbs/88_import_m3ed.ipynb #50693164
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..core import CaratError
-from .pickles import PickledArray, read_pickle
-from .report import Report, clean, zero_edges
-from .mosei import _AGAIN, _entry, _items, _Rows, _together
-from ..core import as_text, some
+from ..core import SPLITS, CaratError, as_text, some
+from .benchmarks import M3ED_LABELS, MAX_UTTERANCES
+from .mosei import find_label, label_columns, label_sets
+from carat.data.pickles import (
+    PickledArray,
+    Rows,
+    entry,
+    read_pickle,
+    small_list,
+    together,
+    wrong_file,
+)
+from .report import Report, clean, padding_side, window, zero_edges
 from .writer import StoreWriter
-from .twins.m3ed import M3ED_LABELS, MAX_UTTERANCES
 
 # %% ../../nbs/88_import_m3ed.ipynb #2282266e
-_FACE, _VOICE, _TEXT = (
-    (342,),
-    (1024, 1582),
-    (768,),
-)  # DenseFace; wav2vec 2.0 large and IS10; RoBERTa base
-_KNOWN_WIDTHS = "342 is vision (DenseFace), 1024 (wav2vec) and 1582 (IS10) are audio"
+_FACE = (342,)  # DenseFace
+_VOICE = (1024, 1582)  # wav2vec 2.0 large and IS10
+_TEXT = (768,)  # RoBERTa base
 
 
 def modalities_by_width(
     widths: Sequence[int],  # of three sets of features, the first of which should be text
-    where: str = "these features",
+    where: str = "these features",  # for the message
 ) -> dict[str, int]:  # {"t": which of the three, "v": ..., "a": ...}
-    """Which of three sets of features is text, vision and audio. Text is the first, unless its width is one that only vision or IS10 has; one of the others is known by its width, and the third is what is left.
+    """Which of three sets of features is text, vision and audio.
 
-    Raises CaratError where widths do not tell.
+    Text is the first, unless its width is one that only vision or IS10 has; one of the others is
+    known by its width, and the third is what is left. Raises CaratError where widths do not tell.
     """
-    text = [0] if widths[0] not in (*_FACE, 1582) else [i for i in (1, 2) if widths[i] in _TEXT]
+    text = [0]
+    if widths[0] in (*_FACE, 1582):
+        text = [i for i in (1, 2) if widths[i] in _TEXT]
     rest = [i for i in range(3) if i not in text]
-    v, a = [i for i in rest if widths[i] in _FACE], [i for i in rest if widths[i] in _VOICE]
+    v = [i for i in rest if widths[i] in _FACE]
+    a = [i for i in rest if widths[i] in _VOICE]
     if len(text) != 1 or len(v) > 1 or len(a) > 1 or not v + a:
         raise CaratError(
-            f"{where} have the widths {', '.join(map(str, widths))}, and that does not tell which is vision and which audio: {_KNOWN_WIDTHS}. "
-            "Use features of these widths, or make a store of your own arrays (`carat prepare arrays`), where modalities have names."
+            f"{where} have the widths {', '.join(map(str, widths))}, and that does not tell which "
+            "is vision and which audio: 342 is vision (DenseFace), 1024 (wav2vec) and 1582 (IS10) "
+            "are audio. Use features of these widths, or make a store of your own arrays (`carat "
+            "prepare arrays`), where modalities have names."
         )
-    left = next(i for i in rest if i not in (v or a)) if len(v + a) == 1 else None
-    return {"t": text[0], "v": v[0] if v else left, "a": a[0] if a else left}
+    left = [i for i in rest if i not in v + a]
+    return {"t": text[0], "v": (v or left)[0], "a": (a or left)[0]}
 
 # %% ../../nbs/88_import_m3ed.ipynb #b6acb783
 class _Vectors:
     "The features of one dialogue: n rows of width d, still in the file."
 
     def __init__(self, where: str, v):
-        self.where, self.v, self.d = where, v, None
+        self.where, self.v, self.n, self.d = where, v, 0, None
         if isinstance(v, PickledArray):
             if v.ndim != 2 and v.shape != (0,):
-                raise CaratError(
-                    f"{where} is an array of shape {v.shape}, and should be (utterances, width). {_AGAIN}"
+                raise wrong_file(
+                    f"{where} is an array of shape {v.shape}, and should be (utterances, width)"
                 )
-            self.n, shapes, kinds = len(v), {v.shape[1:]}, {v.dtype.kind}
+            shapes, kinds = {v.shape[1:]}, {v.dtype.kind}
         elif isinstance(v, (list, tuple)):
-            self.n, shapes, kinds = len(v), set(), set()
-            for t, u in enumerate(v):
-                if isinstance(u, PickledArray):
-                    shapes.add(u.shape)
-                    kinds.add(u.dtype.kind)
-                elif isinstance(u, (list, tuple)) and all(type(f) in (int, float) for f in u):
-                    shapes.add((len(u),))
-                    kinds.add("f")
-                else:
-                    raise CaratError(
-                        f"{where}: utterance {t + 1} is {'a ' + type(u).__name__}, and should be a vector of numbers. {_AGAIN}"
-                    )
+            each = [self._vector(t, u) for t, u in enumerate(v)]
+            shapes, kinds = {shape for shape, _ in each}, {kind for _, kind in each}
         else:
-            raise CaratError(
-                f"{where} is {type(v).__name__}, and should be a list of vectors or an array (utterances, width). {_AGAIN}"
+            said = type(v).__name__
+            raise wrong_file(
+                f"{where} is {said}, and should be a list of vectors or an array (utterances, "
+                "width)"
             )
-        if not self.n:
-            return
+        self.n = len(v)
+        if self.n:
+            self.d = self._width(shapes, kinds)
+
+    def _vector(self, t: int, u) -> tuple[tuple, str]:
+        "The shape of an utterance's vector, and the kind of its numbers."
+        if isinstance(u, PickledArray):
+            return u.shape, u.dtype.kind
+        if isinstance(u, (list, tuple)) and all(type(f) in (int, float) for f in u):
+            return (len(u),), "f"
+        said = type(u).__name__
+        raise wrong_file(
+            f"{self.where}: utterance {t + 1} is a {said}, and should be a vector of numbers"
+        )
+
+    def _width(self, shapes: set, kinds: set) -> int:
         if len(shapes) > 1:
-            raise CaratError(
-                f"{where} has vectors of the shapes {some(sorted(shapes))}; a modality has one width. {_AGAIN}"
+            raise wrong_file(
+                f"{self.where} has vectors of the shapes {some(sorted(shapes))}; a modality has "
+                "one width"
             )
-        shape = shapes.pop()
+        [shape] = shapes
         if len(shape) != 1 or not shape[0]:
-            raise CaratError(
-                f"{where} has vectors of shape {shape}; each should be (width,). {_AGAIN}"
-            )
+            raise wrong_file(f"{self.where} has vectors of shape {shape}; each should be (width,)")
         if not kinds <= set("fiu"):
-            raise CaratError(f"{where} does not hold numbers. {_AGAIN}")
-        self.d = shape[0]
+            raise wrong_file(f"{self.where} does not hold numbers")
+        return shape[0]
 
     def read(self, n: int) -> np.ndarray:  # (min(n, self.n), d) float32
         "The first n rows."
         with np.errstate(over="ignore"):
             if isinstance(self.v, PickledArray):
-                return (self.v.read() if self.n <= n else next(self.v.blocks(n))).astype(np.float32)
+                rows = self.v.read() if self.n <= n else next(self.v.blocks(n))
+                return rows.astype(np.float32)
             try:
-                return np.stack(
-                    [
-                        np.asarray(
-                            u.read() if isinstance(u, PickledArray) else u, np.float64
-                        ).astype(np.float32)
-                        for u in self.v[:n]
-                    ]
-                )
+                rows = [
+                    np.asarray(u.read() if isinstance(u, PickledArray) else u, np.float64)
+                    for u in self.v[:n]
+                ]
             except OverflowError:
-                raise CaratError(
-                    f"{self.where} holds a number that is too large for any float. {_AGAIN}"
-                ) from None
+                said = f"{self.where} holds a number that is too large for any float"
+                raise wrong_file(said) from None
+            return np.stack([v.astype(np.float32) for v in rows])
 
-
+# %% ../../nbs/88_import_m3ed.ipynb #ids00001
 def _name(where: str, v) -> str:
     "A dialogue's id as text."
     if type(v) not in (str, bytes, int):
-        raise CaratError(
-            f"{where} has a {type(v).__name__} where a dialogue's id should be. {_AGAIN}"
-        )
+        raise wrong_file(f"{where} has a {type(v).__name__} where a dialogue's id should be")
     name = as_text(v).strip()
     if not name or not name.isprintable():
-        raise CaratError(
-            f"{where} has {name[:60]!a} as a dialogue's id, which is no name. {_AGAIN}"
-        )
+        raise wrong_file(f"{where} has {name[:60]!a} as a dialogue's id, which is no name")
     return name
 
 
 def _by_dialogue(where: str, v) -> dict[str, object]:
     "An item that is a dictionary by dialogue, its keys as text."
     if not isinstance(v, dict):
-        raise CaratError(
-            f"{where} is {type(v).__name__}, and should be a dictionary by dialogue. {_AGAIN}"
-        )
+        raise wrong_file(f"{where} is {type(v).__name__}, and should be a dictionary by dialogue")
     out = {}
     for k, value in v.items():
         k = _name(where, k)
         if k in out:
-            raise CaratError(
-                f"{where} has the dialogue '{k}' twice, once as text and once as bytes or a number. {_AGAIN}"
+            raise wrong_file(
+                f"{where} has the dialogue '{k}' twice, once as text and once as bytes or a number"
             )
         out[k] = value
     return out
 
 
+def _number(v):
+    "A number that may be an array of one."
+    single = isinstance(v, PickledArray) and v.size == 1 and v.dtype.kind in "iuf"
+    return v.read().item() if single else v
+
+
 def _emotions(where: str, v) -> np.ndarray:  # (n,) of 0 to 6
     "The labels of a dialogue's utterances."
     if isinstance(v, PickledArray) and v.ndim == 1 and v.dtype.kind in "iuf":
-        v = _items(where, v)
+        v = small_list(where, v)
     if not isinstance(v, (list, tuple)):
-        raise CaratError(
-            f"{where} is {type(v).__name__}, and should be a list with one label for each utterance. {_AGAIN}"
+        said = type(v).__name__
+        raise wrong_file(
+            f"{where} is {said}, and should be a list with one label for each utterance"
         )
-    for t, c in enumerate(v):
-        if isinstance(c, PickledArray) and c.size == 1 and c.dtype.kind in "iuf":
-            c = c.read().item()
-        if not (type(c) is int or type(c) is float and c.is_integer()) or not 0 <= c < len(
-            M3ED_LABELS
-        ):
-            said = (
-                f"the label {c:.30g}"
-                if type(c) in (int, float) and abs(c) < 1e30
-                else f"a {type(c).__name__}"
-            )
-            raise CaratError(
-                f"{where}, utterance {t + 1} has {said}; labels are 0 to 6: {', '.join(M3ED_LABELS)}. {_AGAIN}"
-            )
-    return np.array(
-        [int(c.read().item() if isinstance(c, PickledArray) else c) for c in v], np.int64
-    )
+    labels = [_number(c) for c in v]
+    for t, c in enumerate(labels):
+        whole = type(c) is int or (type(c) is float and c.is_integer())
+        if not whole or not 0 <= c < len(M3ED_LABELS):
+            said = f"a {type(c).__name__}"
+            if type(c) in (int, float) and abs(c) < 1e30:
+                said = f"the label {c:.30g}"
+            names = ", ".join(M3ED_LABELS)
+            raise wrong_file(f"{where}, utterance {t + 1} has {said}; labels are 0 to 6: {names}")
+    return np.array([int(c) for c in labels], np.int64)
 
 
 def _strings(v, lengths: Mapping[str, int]) -> dict[str, list[str]] | None:
     "{dialogue: a string for each utterance}, or None where an item is something else."
-    if not isinstance(v, dict):
-        return None
     try:
         v = _by_dialogue("", v)
     except CaratError:
@@ -184,12 +189,10 @@ def _strings(v, lengths: Mapping[str, int]) -> dict[str, list[str]] | None:
     for d, n in lengths.items():
         u = v.get(d)
         if isinstance(u, PickledArray) and u.ndim == 1 and u.dtype.kind in "SUiu" and len(u) == n:
-            u = _items(f"the texts of dialogue '{d}'", u)
-        if (
-            not isinstance(u, (list, tuple))
-            or len(u) != n
-            or not all(type(s) in (str, bytes, int) for s in u)
-        ):
+            u = small_list(f"the texts of dialogue '{d}'", u)
+        if not isinstance(u, (list, tuple)) or len(u) != n:
+            return None
+        if not all(type(s) in (str, bytes, int) for s in u):
             return None
         out[d] = [" ".join(as_text(s).split()) for s in u]
     return out
@@ -199,69 +202,63 @@ def _members(where: str, v, known: Sequence[str], report: Report) -> list[str]:
     "The ids of a split."
     ordered = isinstance(v, (list, tuple, PickledArray))
     if isinstance(v, PickledArray) and v.ndim == 1 and v.dtype.kind in "SUiu":
-        v = _items(where, v)
+        v = small_list(where, v)
     if not isinstance(v, (list, tuple, set, frozenset, dict)):
-        raise CaratError(
-            f"{where} is {type(v).__name__}, and should be a list of dialogue ids. {_AGAIN}"
-        )
+        raise wrong_file(f"{where} is {type(v).__name__}, and should be a list of dialogue ids")
     ids = [_name(where, d) for d in v]
-    if len(set(ids)) < len(ids):
+    once = list(dict.fromkeys(ids))
+    if len(once) < len(ids):
         twice = next(d for i, d in enumerate(ids) if d in ids[:i])
+        item = where.split(": ")[-1].capitalize()
         report.note(
-            f"{where.split(': ')[-1].capitalize()} names {len(ids) - len(set(ids))} dialogues more than once, such as '{twice}'; each was taken once."
+            f"{item} names {len(ids) - len(once)} dialogues more than once, such as '{twice}'; "
+            "each was taken once."
         )
-        ids = list(dict.fromkeys(ids))
-    lacking = sorted(set(ids) - set(known))
+    lacking = sorted(set(once) - set(known))
     if lacking:
-        raise CaratError(
-            f"{where} names {len(lacking)} dialogues that have no labels, such as {some(lacking, 3)}. {_AGAIN}"
+        raise wrong_file(
+            f"{where} names {len(lacking)} dialogues that have no labels, such as "
+            f"{some(lacking, 3)}"
         )
     if ordered:
-        return ids
+        return once
     place = {d: i for i, d in enumerate(known)}
-    return sorted(ids, key=place.get)  # a set has no order: take that of the labels
+    return sorted(once, key=lambda d: place[d])  # a set has no order: take that of the labels
 
 # %% ../../nbs/88_import_m3ed.ipynb #93715bce
 _FIELDS = {"text": "text", "speaker": "speaker", "emoannotation": "emo"}
-_EMOTION = {c.lower(): i for i, c in enumerate(M3ED_LABELS)} | {
-    "happiness": 0,
-    "joy": 0,
-    "sadness": 2,
-    "disgusted": 3,
-    "angry": 4,
-    "fearful": 5,
-    "surprised": 6,
-}
 
 
 def _once(where: str):
+    "A reader of JSON objects that refuses a key that is there twice."
+
     def keep(pairs):
         d = dict(pairs)
         if len(d) < len(pairs):
+            keys = [k for k, _ in pairs]
+            twice = next(k for i, k in enumerate(keys) if k in keys[:i])
             raise CaratError(
-                f"{where}: '{some([k for i, (k, _) in enumerate(pairs) if k in [j for j, _ in pairs[:i]]], 1)}' is there twice in one place. The file is damaged: get it again."
+                f"{where}: '{twice}' is there twice in one place. The file is damaged: get it "
+                "again."
             )
         return d
 
     return keep
 
 
-def read_annotation(
-    path: str | Path,  # annotation.json of the M3ED release
-) -> dict[
-    str, list[tuple[str, str, int | None]]
-]:  # {dialogue: (words, speaker, emotion or None) of each utterance}
-    "Words, speakers and emotions of the release, by dialogue. Raises CaratError for a file in which no dialogue can be found."
-    path = Path(path)
+def _dialogues(path: Path) -> dict[str, dict]:
+    "{dialogue: {utterance id: its fields}}, as they stand in the file."
     try:
-        tree = json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=_once(str(path)))
+        text = path.read_bytes().decode("utf-8-sig")
+        tree = json.loads(text, object_pairs_hook=_once(str(path)))
     except CaratError:
         raise
     except OSError as e:
         raise CaratError(f"cannot read {path}: {e.strerror}.") from None
     except (ValueError, RecursionError) as e:
+        why = " ".join(str(e).split())[:120]
         raise CaratError(
-            f"{path} is no JSON: {' '.join(str(e).split())[:120]}. It is damaged, or another file: get it again."
+            f"{path} is no JSON: {why}. It is damaged, or another file: get it again."
         ) from None
     found = {}
 
@@ -276,88 +273,168 @@ def read_annotation(
         where = f"{path}, dialogue '{key}'"
         if not isinstance(inner, dict) or not all(isinstance(u, dict) for u in inner.values()):
             raise CaratError(
-                f"{where}: 'Dialog' should have a dictionary for each utterance. The file is damaged, or of another layout."
+                f"{where}: 'Dialog' should have a dictionary for each utterance. The file is "
+                "damaged, or of another layout."
             )
         if key.strip() in found:
             raise CaratError(f"{where} is there twice, so it is not known which is meant.")
-        found[key.strip()] = [_utterance(u) for u in _in_order(inner)]
+        found[key.strip()] = inner
 
     walk(tree, "", 0)
     if not found:
         raise CaratError(
-            f"{path} holds no dialogue: nothing in it has a 'Dialog'. Is this annotation.json of the M3ED release?"
+            f"{path} holds no dialogue: nothing in it has a 'Dialog'. Is this annotation.json of "
+            "the M3ED release?"
         )
     return found
 
 
-def _in_order(inner: Mapping[str, dict]) -> list[dict]:
-    "Utterances in the order of the numbers in their ids, where these tell; else as they stand."
-    keys = {k: tuple(int(n) for n in re.findall(r"\d{1,9}", k)) for k in inner}
-    if len(set(keys.values())) < len(keys) or len({len(v) for v in keys.values()}) > 1:
-        return list(inner.values())
-    return [inner[k] for k in sorted(inner, key=keys.get)]
+def _by_number(inner: Mapping[str, dict]) -> list[str]:
+    "The ids of utterances by their last numbers, or by all; as they stand where these do not tell."
+    numbers = {k: [int(n) for n in re.findall(r"\d{1,9}", k)] for k in inner}
+    if len({len(v) for v in numbers.values()}) != 1 or not all(numbers.values()):
+        return list(inner)
+    last = {k: v[-1:] for k, v in numbers.items()}
+    for keys in (last, numbers):
+        if len({tuple(v) for v in keys.values()}) == len(keys):
+            return sorted(inner, key=lambda k, keys=keys: keys[k])
+    return list(inner)
 
 
-def _utterance(u: Mapping) -> tuple[str, str, int | None]:
+_Said = tuple[str, str, int | None]  # words, speaker, emotion or None
+
+
+def _utterance(u: Mapping) -> _Said:
+    "What the annotation says of one utterance."
     f = {_FIELDS[k.lower()]: v for k, v in u.items() if k.lower() in _FIELDS}
     emo = f.get("emo")
     if isinstance(emo, dict):
         emo = next((v for k, v in emo.items() if k.lower() == "final_main_emo"), None)
-    words = lambda k: " ".join(as_text(f[k]).split()) if isinstance(f.get(k), (str, int)) else ""
-    return (
-        words("text"),
-        words("speaker"),
-        _EMOTION.get(emo.strip().lower()) if isinstance(emo, str) else None,
+    words, speaker = (
+        " ".join(as_text(f[k]).split()) if isinstance(f.get(k), (str, int)) else ""
+        for k in ("text", "speaker")
     )
+    return words, speaker, find_label(emo, M3ED_LABELS) if isinstance(emo, str) else None
 
 
-def _joined(
-    path: Path, features: Path, emotions: Mapping[str, np.ndarray], report: Report
-) -> tuple[dict, dict]:
-    "Words and speakers of the annotation, once its utterances are seen to be those of the features."
-    told = read_annotation(path)
-    absent, common = [d for d in emotions if d not in told], [d for d in emotions if d in told]
-    if not common:
-        raise CaratError(
-            f"{path} has none of the dialogues of {features}: it has {some(told, 3)}, and the features {some(emotions, 3)}. Use the annotation of the same release, or leave it out."
-        )
-    for d in common:
-        if len(told[d]) != len(emotions[d]):
+def read_annotation(
+    path: str | Path,  # annotation.json of the M3ED release
+    by_number: bool = True,  # utterances in order of the numbers in their ids, else as they stand
+) -> dict[str, list[_Said]]:  # {dialogue: (words, speaker, emotion or None) of each utterance}
+    "Words, speakers and emotions of the release. Raises CaratError where no dialogue is found."
+    return {
+        d: [_utterance(inner[k]) for k in (_by_number(inner) if by_number else inner)]
+        for d, inner in _dialogues(Path(path)).items()
+    }
+
+# %% ../../nbs/88_import_m3ed.ipynb #annjoin1
+@dataclass
+class _Annotated:
+    "An annotation that is joined to the dialogues of features."
+
+    path: Path
+    features: Path
+    emotions: dict[str, np.ndarray]  # of the features
+    report: Report
+    told: dict[str, list[_Said]] = field(default_factory=dict)
+    common: list[str] = field(default_factory=list)
+
+    def join(self) -> tuple[dict, dict]:
+        "Words and speakers, once the utterances are seen to be those of the features."
+        by_number = read_annotation(self.path)
+        as_they_stand = read_annotation(self.path, by_number=False)
+        self.told = by_number
+        self._check_lengths()
+        pairs, differ = self._compare()
+        other = [d for d in self.common if by_number[d] != as_they_stand[d]]
+        if self._too_many(pairs, differ) and other:
+            self.told = as_they_stand
+            pairs, differ = self._compare()
+        if self._too_many(pairs, differ):
             raise CaratError(
-                f"{path}: dialogue '{d}' has {len(told[d])} utterances, and {len(emotions[d])} in {features}. Use the annotation of the same release, or leave it out."
+                f"{self.path}: {len(differ)} of {len(pairs)} utterances have another emotion than "
+                f"in {self.features}, such as {differ[0]}. The order or the release differs: use "
+                "what belongs together, or leave it out."
             )
-    pairs = [
-        (d, t, e, u[2])
-        for d in common
-        for t, (e, u) in enumerate(zip(emotions[d], told[d]))
-        if u[2] is not None
-    ]
-    differ = [
-        f"{d}, utterance {t + 1}: {M3ED_LABELS[e]} in the features, {M3ED_LABELS[o]} in the annotation"
-        for d, t, e, o in pairs
-        if e != o
-    ]
-    if len(differ) > max(1, 0.1 * len(pairs)):
-        raise CaratError(
-            f"{path}: {len(differ)} of {len(pairs)} utterances have another emotion than in {features}, such as {differ[0]}. The order or the release differs: use what belongs together, or leave it out."
+        self._note(pairs, differ)
+        if other:
+            self._note_order(other, pairs)
+        return self._texts(0), self._texts(1)
+
+    def _check_lengths(self):
+        self.common = [d for d in self.emotions if d in self.told]
+        if not self.common:
+            raise CaratError(
+                f"{self.path} has none of the dialogues of {self.features}: it has "
+                f"{some(self.told, 3)}, and the features {some(self.emotions, 3)}. Use the "
+                "annotation of the same release, or leave it out."
+            )
+        for d in self.common:
+            here, there = len(self.told[d]), len(self.emotions[d])
+            if here != there:
+                raise CaratError(
+                    f"{self.path}: dialogue '{d}' has {here} utterances, and {there} in "
+                    f"{self.features}. Use the annotation of the same release, or leave it out."
+                )
+
+    def _compare(self) -> tuple[list, list[str]]:
+        "Utterances whose emotion both files know, and sentences about those that differ."
+        pairs = [
+            (d, t, int(e), said[2])
+            for d in self.common
+            for t, (e, said) in enumerate(zip(self.emotions[d], self.told[d], strict=True))
+            if said[2] is not None
+        ]
+        differ = [
+            f"{d}, utterance {t + 1}: {M3ED_LABELS[e]} in the features, {M3ED_LABELS[o]} in the "
+            "annotation"
+            for d, t, e, o in pairs
+            if e != o
+        ]
+        return pairs, differ
+
+    def _too_many(self, pairs: list, differ: list) -> bool:
+        return len(differ) > max(1, 0.1 * len(pairs))
+
+    def _note(self, pairs: list, differ: list[str]):
+        said = "It has no emotions that could be compared"
+        if pairs:
+            said = f"{len(pairs)} utterances have the emotion of the annotation"
+        if differ:
+            said = (
+                f"{len(pairs) - len(differ)} of {len(pairs)} utterances have the emotion of the "
+                f"annotation; the features' was kept, as in {differ[0]}"
+            )
+        absent = [d for d in self.emotions if d not in self.told]
+        without = f" (not for {some(absent, 3)})" if absent else ""
+        self.report.note(
+            f"Words and speakers are those of {self.path.name}, for {len(self.common)} of "
+            f"{len(self.emotions)} dialogues{without}. {said}."
         )
-    said = (
-        f"{len(pairs)} utterances have the emotion of the annotation"
-        if not differ
-        else f"{len(pairs) - len(differ)} of {len(pairs)} utterances have the emotion of the annotation; the features' was kept, as in {differ[0]}"
-    )
-    report.note(
-        f"Words and speakers are those of {path.name}, for {len(common)} of {len(emotions)} dialogues"
-        + (f" (not for {some(absent, 3)})" if absent else "")
-        + f". {said if pairs else 'It has no emotions that could be compared'}."
-    )
-    for i, what in ((0, "words"), (1, "speaker")):
-        if lacking := sum(not u[i] for d in common for u in told[d]):
-            report.note(f"{lacking} utterances have no {what} in {path.name}.")
-    return (
-        {d: [u[0] for u in told[d]] if d in told else [""] * len(e) for d, e in emotions.items()},
-        {d: [u[1] for u in told[d]] if d in told else [""] * len(e) for d, e in emotions.items()},
-    )
+        for i, what in ((0, "words"), (1, "speaker")):
+            if lacking := sum(not u[i] for d in self.common for u in self.told[d]):
+                self.report.note(f"{lacking} utterances have no {what} in {self.path.name}.")
+
+    def _note_order(self, other: list[str], pairs: list):
+        "Say that the order in the file contradicts the numbers, and which was taken."
+        by_number = self.told == read_annotation(self.path)
+        taken = "by their numbers" if by_number else "as they stand"
+        known = {d for d, *_ in pairs}
+        unknown = [d for d in other if d not in known]
+        why = "their emotions agree with that order"
+        if unknown:
+            why = f"nothing can confirm that order for {len(unknown)} of these dialogues"
+        self.report.note(
+            f"In {len(other)} dialogues of {self.path.name}, such as {some(other, 3)}, the "
+            "utterances stand in another order than the numbers in their ids. They were taken "
+            f"{taken}; {why}."
+        )
+
+    def _texts(self, which: int) -> dict[str, list[str]]:
+        return {
+            d: [u[which] for u in self.told[d]] if d in self.told else [""] * len(e)
+            for d, e in self.emotions.items()
+        }
 
 # %% ../../nbs/88_import_m3ed.ipynb #fd9da5f0
 _ITEMS = (
@@ -372,89 +449,131 @@ _ITEMS = (
     "valid ids",
     "test ids",
 )
-_SPLITS = ("train", "valid", "test")
 
 
-def _collected(path: Path, data, annotation: Path | None, report: Report) -> tuple[dict, Iterator]:
-    "Widths, and the dialogues (split, id, label set, {modality: rows}, extras) of a ten-item pickle."
-    item = lambda i: f"{path}: item {i} ({_ITEMS[i]})"
-    labels = {
-        d: _emotions(f"{item(2)}, dialogue '{d}'", v)
-        for d, v in _by_dialogue(item(2), data[2]).items()
-    }
-    splits = {
-        s: _members(item(7 + k), data[7 + k], list(labels), report) for k, s in enumerate(_SPLITS)
-    }
-    for a, b in (("train", "valid"), ("train", "test"), ("valid", "test")):
-        if both := sorted(set(splits[a]) & set(splits[b])):
-            raise CaratError(
-                f"{path}: {len(both)} dialogues are in {a} and in {b}, such as {some(both, 3)}. A dialogue belongs to one split. {_AGAIN}"
-            )
-    used = [d for s in _SPLITS for d in splits[s]]
-    if unused := [d for d in labels if d not in set(used)]:
-        report.note(
-            f"{len(unused)} dialogues have labels and are in no split, such as {some(unused, 3)}; they were left out."
-        )
-    features, widths = [], []
-    for i in (3, 4, 5):
-        v = {
-            d: _Vectors(f"{item(i)}, dialogue '{d}'", u)
-            for d, u in _by_dialogue(item(i), data[i]).items()
-            if d in labels
-        }
-        found = {u.d for d, u in v.items() if u.d and d in set(used)}
-        if not found:
-            raise CaratError(
-                f"{item(i)} has features for none of the dialogues that have labels and a split. {_AGAIN}"
-            )
-        if len(found) > 1:
-            odd = {u.d: d for d, u in v.items() if u.d and d in set(used)}
-            raise CaratError(
-                f"{item(i)} has dialogues of different widths: "
-                + ", ".join(f"'{odd[w]}' {w}" for w in sorted(found))
-                + f". A modality has one width. {_AGAIN}"
-            )
-        for d in used:
-            if d in v and v[d].n and v[d].n != len(labels[d]):
-                raise CaratError(
-                    f"{item(i)}: dialogue '{d}' has {v[d].n} utterances, and {len(labels[d])} labels. {_AGAIN}"
+@dataclass
+class _Ten:
+    "The ten items of a pickle, once they are seen to fit each other."
+
+    path: Path
+    data: Sequence
+    report: Report
+    labels: dict[str, np.ndarray] = field(default_factory=dict)
+    splits: dict[str, list[str]] = field(default_factory=dict)
+    features: dict[str, dict[str, _Vectors]] = field(default_factory=dict)
+    widths: dict[str, int] = field(default_factory=dict)
+    words: dict | None = None
+    speakers: dict | None = None
+
+    def item(self, i: int) -> str:
+        return f"{self.path}: item {i} ({_ITEMS[i]})"
+
+    @property
+    def used(self) -> list[str]:
+        "The dialogues that are in a split."
+        return [d for s in SPLITS for d in self.splits[s]]
+
+    def read(self, annotation: Path | None) -> "_Ten":
+        self._read_labels()
+        self._read_splits()
+        self._read_features()
+        if annotation:
+            emotions = {d: self.labels[d] for d in self.used}
+            joined = _Annotated(annotation, self.path, emotions, self.report)
+            self.words, self.speakers = joined.join()
+        else:
+            self._read_words()
+        return self
+
+    def _read_labels(self):
+        for d, v in _by_dialogue(self.item(2), self.data[2]).items():
+            self.labels[d] = _emotions(f"{self.item(2)}, dialogue '{d}'", v)
+
+    def _read_splits(self):
+        for s, i in zip(SPLITS, (7, 8, 9), strict=True):
+            self.splits[s] = _members(self.item(i), self.data[i], list(self.labels), self.report)
+        for a, b in (("train", "valid"), ("train", "test"), ("valid", "test")):
+            if both := sorted(set(self.splits[a]) & set(self.splits[b])):
+                raise wrong_file(
+                    f"{self.path}: {len(both)} dialogues are in {a} and in {b}, such as "
+                    f"{some(both, 3)}. A dialogue belongs to one split"
                 )
-        features.append(v)
-        widths.append(found.pop())
-    which = modalities_by_width(widths, f"{path}: items 3, 4 and 5")
-    _note_names(
-        report, which, ("text", "audio", "visual"), widths, [f"item {i}" for i in (3, 4, 5)]
-    )
-    n = {d: len(labels[d]) for d in used}
-    words, speakers = (
-        _joined(annotation, path, {d: labels[d] for d in used}, report)
-        if annotation
-        else (_strings(data[6], n), _strings(data[1], n) or _strings(data[0], n))
-    )
-    if not annotation:
-        for found, i, what in ((words, 6, "words"), (speakers, 1, "speakers")):
-            report.note(
-                f"{what.capitalize()} are those of item {i if what == 'words' or _strings(data[1], n) else 0}."
-                if found
-                else f"Item {i} does not have {'a text' if i == 6 else 'a name'} for each utterance, so the store has no {what}."
+        used = set(self.used)
+        if unused := [d for d in self.labels if d not in used]:
+            self.report.note(
+                f"{len(unused)} dialogues have labels and are in no split, such as "
+                f"{some(unused, 3)}; they were left out."
             )
 
-    def each():
-        for s in _SPLITS:
-            for d in splits[s]:
-                e, extra = labels[d], {"emotion": np.full(MAX_UTTERANCES, -1, np.int8)}
-                extra["emotion"][: min(len(e), MAX_UTTERANCES)] = e[:MAX_UTTERANCES]
-                for k, v in (("text", words), ("speaker", speakers)):
-                    if v:
-                        extra[k] = "\n".join(v[d])
-                yield s, d, e, {m: features[i].get(d) for m, i in which.items()}, extra
+    def _read_features(self):
+        items = (3, 4, 5)
+        features = [self._item_features(i) for i in items]
+        widths = [d for _, d in features]
+        which = modalities_by_width(widths, f"{self.path}: items 3, 4 and 5")
+        names = [f"item {i}" for i in items]
+        _note_names(self.report, which, ("text", "audio", "visual"), widths, names)
+        self.features = {m: features[i][0] for m, i in which.items()}
+        self.widths = {m: widths[i] for m, i in which.items()}
 
-    kinds = (
-        {"emotion": ("int8", (MAX_UTTERANCES,))}
-        | ({"text": ("str", ())} if words else {})
-        | ({"speaker": ("str", ())} if speakers else {})
-    )
-    return {m: widths[i] for m, i in which.items()}, kinds, each(), len(used)
+    def _item_features(self, i: int) -> tuple[dict[str, _Vectors], int]:
+        "The features of an item by dialogue, and their width."
+        by_dialogue = _by_dialogue(self.item(i), self.data[i])
+        v = {
+            d: _Vectors(f"{self.item(i)}, dialogue '{d}'", u)
+            for d, u in by_dialogue.items()
+            if d in self.labels
+        }
+        used = set(self.used)
+        odd = {u.d: d for d, u in v.items() if u.d and d in used}  # width -> a dialogue of it
+        if not odd:
+            raise wrong_file(
+                f"{self.item(i)} has features for none of the dialogues that have labels and a "
+                "split"
+            )
+        if len(odd) > 1:
+            said = ", ".join(f"'{odd[w]}' {w}" for w in sorted(odd))
+            raise wrong_file(
+                f"{self.item(i)} has dialogues of different widths: {said}. A modality has one "
+                "width"
+            )
+        for d in self.used:
+            n = len(self.labels[d])
+            if d in v and v[d].n and v[d].n != n:
+                raise wrong_file(
+                    f"{self.item(i)}: dialogue '{d}' has {v[d].n} utterances, and {n} labels"
+                )
+        return v, next(iter(odd))
+
+    def _read_words(self):
+        "Words and speakers of the pickle itself."
+        n = {d: len(self.labels[d]) for d in self.used}
+        self.words, self.speakers, item = _strings(self.data[6], n), _strings(self.data[1], n), 1
+        if not self.speakers:
+            self.speakers, item = _strings(self.data[0], n), 0
+        for found, i, what, each in (
+            (self.words, 6, "words", "a text"),
+            (self.speakers, item if self.speakers else 1, "speakers", "a name"),
+        ):
+            if found:
+                self.report.note(f"{what.capitalize()} are those of item {i}.")
+            else:
+                self.report.note(
+                    f"Item {i} does not have {each} for each utterance, so the store has no {what}."
+                )
+
+    def extras(self) -> dict[str, tuple]:
+        "What the store holds beside features and labels."
+        known = {"text": self.words, "speaker": self.speakers}
+        strings = {k: ("str", ()) for k, v in known.items() if v}
+        return {"emotion": ("int8", (MAX_UTTERANCES,)), **strings}
+
+    def extra(self, d: str) -> dict:
+        "The same of one dialogue."
+        e = self.labels[d][:MAX_UTTERANCES]
+        emotion = np.full(MAX_UTTERANCES, -1, np.int8)
+        emotion[: len(e)] = e
+        known = {"text": self.words, "speaker": self.speakers}
+        return {"emotion": emotion, **{k: "\n".join(v[d]) for k, v in known.items() if v}}
 
 
 def _note_names(
@@ -466,320 +585,273 @@ def _note_names(
 ):
     "Say in the report by what modalities were told apart."
     usual = {"text": "t", "audio": "a", "visual": "v"}
-    report.note(
-        "Modalities were named by their widths: "
-        + ", ".join(f"{m} is {keys[i]} ({widths[i]})" for m, i in which.items())
-        + "."
-    )
-    if moved := [
+    said = ", ".join(f"{m} is {keys[i]} ({widths[i]})" for m, i in which.items())
+    report.note(f"Modalities were named by their widths: {said}.")
+    moved = ", ".join(
         f"{keys[i]} is {m}, where {called[i]} is expected"
         for m, i in which.items()
         if usual[called[i]] != m
-    ]:
-        report.note("The file does not have them in the usual places: " + ", ".join(moved) + ".")
-    for m, known in (("v", _FACE), ("a", _VOICE)):
-        if widths[which[m]] not in known:
+    )
+    if moved:
+        report.note(f"The file does not have them in the usual places: {moved}.")
+    for m, name, known in (("v", "vision", _FACE), ("a", "audio", _VOICE)):
+        if (width := widths[which[m]]) not in known:
             report.note(
-                f"The width {widths[which[m]]} is not known; it is taken for {'vision' if m == 'v' else 'audio'} because it is what is left."
+                f"The width {width} is not known; it is taken for {name} because it is what is "
+                "left."
             )
+
+# %% ../../nbs/88_import_m3ed.ipynb #writer01
+class _Dialogues:
+    "Writes dialogues one by one, and counts what is met."
+
+    def __init__(self, w: StoreWriter, report: Report, path: Path):
+        self.w, self.report, self.path = w, report, path
+        self.zero = dict.fromkeys(w.modalities, 0)  # utterances whose features are all zero
+
+    def add(self, s: str, d: str, y: np.ndarray, x: dict, extra: dict):
+        "One dialogue into the store, cleaned and counted."
+        for m, v in x.items():
+            v, counts = clean(v)
+            self.report.nonfinite(s, m, *counts)
+            met = v.any(1)
+            x[m] = v if met.any() else v[:0]  # nothing but zeros: the modality is missing
+            self.zero[m] += int((~met).sum()) if met.any() else 0
+        for m in self.w.modalities:
+            self.report.count_lengths(s, m, np.array([len(x.get(m, ()))]))
+        self.report.count_labels(s, y[None], M3ED_LABELS)
+        self.count(s, "rows", 1)
+        self.w.add(s, d, y, x, extra)
+
+    def count(self, s: str, what: str, n: int):
+        about = self.report.split(s)
+        about[what] = about.get(what, 0) + int(n)
+
+    def left_out(self, ids: list[str], what: str, then: str = "they were left out"):
+        if ids:
+            self.report.note(f"{len(ids)} dialogues {what}, such as {some(ids, 3)}; {then}.")
+
+    def finish(self):
+        "Say what holds for the whole file, and put the report into the store."
+        for s in ("train", "valid"):
+            if not self.report.split(s).get("rows"):
+                raise wrong_file(f"{self.path} has no dialogue in {s}")
+        if not self.report.split("test").get("rows"):
+            self.report.note("There is no dialogue in test.")
+        if zero := ", ".join(f"{m} {n}" for m, n in self.zero.items() if n):
+            self.report.note(
+                "Utterances whose features are all zero, in dialogues where others are not: "
+                f"{zero}. They are kept as steps."
+            )
+        self.report.note(
+            f"A sample is a dialogue: at most {MAX_UTTERANCES} utterances are kept, and the "
+            "labels are those of all utterances."
+        )
+        self.report.note(
+            "Some releases of these features come from models that were fine-tuned on M3ED's own "
+            "emotion labels. The file does not say which one it is."
+        )
+        self.w.attrs["report"] = self.report.to_json()
 
 
 def _from_pickle(
     path: Path, data, annotation: Path | None, out: Path, overwrite: bool, progress: bool
 ) -> Report:
     report = Report("M3ED, ten-item feature pickle", [path, *([annotation] if annotation else [])])
-    widths, extras, each, total = _collected(path, data, annotation, report)
-    empty, gone, gaps, zero = [], [], {m: [] for m in widths}, {m: 0 for m in widths}
+    ten = _Ten(path, data, report).read(annotation)
+    attrs = {"source": "M3ED, features by dialogue"}
+    empty, gone, gaps = [], [], {m: [] for m in ten.widths}
+    each = [(s, d) for s in SPLITS for d in ten.splits[s]]
     with StoreWriter(
-        out,
-        "M3ED",
-        M3ED_LABELS,
-        widths,
-        extras=extras,
-        overwrite=overwrite,
-        attrs={"source": "M3ED, features by dialogue"},
+        out, "M3ED", M3ED_LABELS, ten.widths, extras=ten.extras(), attrs=attrs, overwrite=overwrite
     ) as w:
-        for s, d, e, rows, extra in tqdm(
-            each, total=total, unit=" dialogues", disable=not progress
-        ):
+        made = _Dialogues(w, report, path)
+        for s, d in tqdm(each, unit=" dialogues", disable=not progress):
             report.split(s)
+            e, vectors = ten.labels[d], {m: v.get(d) for m, v in ten.features.items()}
             if not len(e):
                 empty.append(d)
                 continue
-            x = {m: v.read(MAX_UTTERANCES) for m, v in rows.items() if v is not None and v.n}
-            for m in widths:
-                if m not in x:
-                    gaps[m].append(d)
+            x = {m: v.read(MAX_UTTERANCES) for m, v in vectors.items() if v is not None and v.n}
             if not x:
                 gone.append(d)
                 continue
-            _add(
-                w,
-                report,
-                s,
-                d,
-                np.bincount(e, minlength=len(M3ED_LABELS))[None] > 0,
-                x,
-                extra,
-                zero,
-            )
-            r = report.split(s)
-            for k, v in (
-                ("utterances", len(e)),
-                (f"dialogues longer than {MAX_UTTERANCES}", len(e) > MAX_UTTERANCES),
-                ("utterances cut", max(0, len(e) - MAX_UTTERANCES)),
-                (
-                    f"labels that occur past utterance {MAX_UTTERANCES} only",
-                    len(set(e.tolist()) - set(e[:MAX_UTTERANCES].tolist())),
-                ),
-            ):
-                r[k] = r.get(k, 0) + int(v)
-        if empty:
-            report.note(
-                f"{len(empty)} dialogues have no utterance, such as {some(empty, 3)}; they were left out."
-            )
+            for m in set(ten.widths) - set(x):
+                gaps[m].append(d)
+            y = np.bincount(e, minlength=len(M3ED_LABELS)) > 0
+            made.add(s, d, y, x, ten.extra(d))
+            _count_cut(made, s, e)
+        made.left_out(empty, "have no utterance")
         for m, v in gaps.items():
-            if v := [d for d in v if d not in set(gone)]:
-                report.note(
-                    f"{len(v)} dialogues have no features of {m}, such as {some(v, 3)}; the modality is missing there."
-                )
-        if gone:
-            report.note(
-                f"{len(gone)} dialogues have no features at all, such as {some(gone, 3)}; they were left out."
-            )
-        _finish(w, report, path, zero)
+            made.left_out(v, f"have no features of {m}", "the modality is missing there")
+        made.left_out(gone, "have no features at all")
+        made.finish()
     return report
 
 
-def _add(w: StoreWriter, report: Report, s: str, d: str, y, x: dict, extra: dict, zero: dict):
-    "One dialogue into the store, cleaned and counted."
-    for m, v in x.items():
-        x[m], counts = clean(v)
-        report.nonfinite(s, m, *counts)
-        met = x[m].any(1)
-        zero[m] += int((~met).sum()) if met.any() else 0
-        if not met.any():
-            x[m] = x[m][:0]  # nothing but zeros: the modality is missing
-    for m in w.modalities:
-        report.count_lengths(s, m, [len(x.get(m, ()))])
-    report.count_labels(s, y, M3ED_LABELS)
-    report.split(s)["rows"] = report.split(s).get("rows", 0) + 1
-    w.add(s, d, y[0], x, extra)
-
-
-def _finish(w: StoreWriter, report: Report, path: Path, zero: Mapping[str, int]):
-    for s in _SPLITS[:2]:
-        if not report.split(s).get("rows"):
-            raise CaratError(f"{path} has no dialogue in {s}. {_AGAIN}")
-    if not report.split("test").get("rows"):
-        report.note("There is no dialogue in test.")
-    if any(zero.values()):
-        report.note(
-            "Utterances whose features are all zero, in dialogues where others are not: "
-            + ", ".join(f"{m} {n}" for m, n in zero.items() if n)
-            + ". They are kept as steps."
-        )
-    report.note(
-        f"A sample is a dialogue: at most {MAX_UTTERANCES} utterances are kept, and the labels are those of all utterances."
-    )
-    report.note(
-        "Some releases of these features come from models that were fine-tuned on M3ED's own emotion labels. The file does not say which one it is."
-    )
-    w.attrs["report"] = report.to_json()
+def _count_cut(made: _Dialogues, s: str, emotions: np.ndarray):
+    "Count what a dialogue loses because it is longer than what is kept."
+    kept = emotions[:MAX_UTTERANCES]
+    made.count(s, "utterances", len(emotions))
+    made.count(s, f"dialogues longer than {MAX_UTTERANCES}", len(emotions) > MAX_UTTERANCES)
+    made.count(s, "utterances cut", len(emotions) - len(kept))
+    only = set(emotions.tolist()) - set(kept.tolist())
+    made.count(s, f"labels that occur past utterance {MAX_UTTERANCES} only", len(only))
 
 # %% ../../nbs/88_import_m3ed.ipynb #9420bdf9
 _KEYS = ("src-text", "src-audio", "src-visual")
 
 
-def _columns(path: Path, data) -> tuple[dict[int, int], str | None]:
-    "{label id: column}, by the file's own dictionary, and what is to be said about it."
+def _columns(path: Path, data, report: Report) -> dict[int, int]:
+    "{label id: column}, by the file's own dictionary; the usual ids where it has none."
     words = data.get("dict")
     words = words.get("tgt") if isinstance(words, dict) else None
-    if words is None:
-        return {
-            4 + i: i for i in range(len(M3ED_LABELS))
-        }, "The file has no dictionary of its labels; ids 4 to 10 were taken as " + ", ".join(
-            M3ED_LABELS
-        ) + "."
-    if not isinstance(words, dict):
-        raise CaratError(
-            f"{path}: ['dict']['tgt'] is {type(words).__name__}, and should be a dictionary of label ids. {_AGAIN}"
-        )
-    columns = {}
-    for word, i in words.items():
-        word = as_text(word).strip()
-        if type(i) is not int or i in columns:
-            raise CaratError(
-                f"{path}: ['dict']['tgt'] gives '{word[:60]}' the id {i if type(i) is int else type(i).__name__}; ids are whole numbers, each given once. {_AGAIN}"
-            )
-        columns[i] = -1 if word.startswith("<") else _EMOTION.get(word.lower(), -2)
-        if columns[i] == -2:
-            raise CaratError(
-                f"{path}: ['dict']['tgt'] names '{word[:60]}'; the emotions of M3ED are {', '.join(M3ED_LABELS)}. {_AGAIN}"
-            )
-    found = sorted(c for c in columns.values() if c >= 0)
-    if found != list(range(len(M3ED_LABELS))):
-        raise CaratError(
-            f"{path}: ['dict']['tgt'] should name each of {', '.join(M3ED_LABELS)} once. Is it a file of MOSEI?"
-        )
-    return columns, None
-
-
-def _label_sets(where: str, tgt, columns: Mapping[int, int]) -> np.ndarray:  # (N, 7)
-    "The label sets of id lists such as [2, 4, 7, 3]."
-    if isinstance(tgt, PickledArray) and tgt.ndim == 2 and tgt.dtype.kind in "iu":
-        tgt = _items(where, tgt)
-    if not isinstance(tgt, (list, tuple)):
-        raise CaratError(
-            f"{where} is {type(tgt).__name__}, and should be a list with the label ids of each row. {_AGAIN}"
-        )
-    y = np.zeros((len(tgt), len(M3ED_LABELS)), np.float32)
-    for r, ids in enumerate(tgt):
-        if isinstance(ids, PickledArray) and ids.ndim == 1 and ids.dtype.kind in "iu":
-            ids = _items(f"{where}, row {r}", ids)
-        if not isinstance(ids, (list, tuple)):
-            raise CaratError(
-                f"{where}, row {r} is {type(ids).__name__}, and should be a list of label ids. {_AGAIN}"
-            )
-        for i in ids:
-            if type(i) is not int or i not in columns and not 0 <= i <= 3:
-                raise CaratError(
-                    f"{where}, row {r} holds {f'the label id {str(i)[:20]}' if type(i) is int else f'a {type(i).__name__}'}; emotions are {sorted(k for k, c in columns.items() if c >= 0)}. {_AGAIN}"
-                )
-            if columns.get(i, -1) >= 0:
-                y[r, columns[i]] = 1
-    return y
+    if words is not None:
+        return label_columns(path, words, M3ED_LABELS, "M3ED")
+    names = ", ".join(M3ED_LABELS)
+    report.note(f"The file has no dictionary of its labels; ids 4 to 10 were taken as {names}.")
+    return {0: -1, 2: -1, 3: -1} | {4 + i: i for i in range(len(M3ED_LABELS))}
 
 
 def _lengths(path: Path, data, s: str, n: int) -> np.ndarray | None:
     "The file's own lengths of a split's dialogues, if it has them."
+    where = f"{path}: 'len_list' of '{s}'"
     v = data[s].get("len_list", data.get("len_list"))
     if isinstance(v, dict):
         v = v.get(s)
     if isinstance(v, PickledArray) and v.ndim == 1 and v.dtype.kind in "iu":
-        v = _items(f"{path}: 'len_list' of '{s}'", v)
+        v = small_list(where, v)
     if v is None:
         return None
-    if (
-        not isinstance(v, (list, tuple))
-        or len(v) != n
-        or not all(type(i) is int and 0 <= i < 1 << 31 for i in v)
-    ):
-        raise CaratError(
-            f"{path}: 'len_list' of '{s}' should have the number of utterances of each of {n} dialogues. {_AGAIN}"
-        )
+    numbers = isinstance(v, (list, tuple)) and all(type(i) is int and 0 <= i < 1 << 31 for i in v)
+    if not numbers or len(v) != n:
+        raise wrong_file(f"{where} should have the number of utterances of each of {n} dialogues")
     return np.array(v, np.int64)
+
+
+@dataclass
+class _Padded:
+    "One split of the padded file."
+
+    name: str
+    rows: dict[str, Rows]  # by modality
+    y: np.ndarray  # (n, 7)
+    lengths: np.ndarray | None
+    first: np.ndarray | None = None  # rows that are zero in all modalities, before ...
+    last: np.ndarray | None = None  # ... and after each dialogue
+
+    def look(self, progress: bool):
+        blocks = together(self.rows, f"{self.name}: looking", progress)
+        edges = [np.min([zero_edges(x) for x in b.values()], 0) for b in blocks]
+        self.first, self.last = np.concatenate(edges, 1) if edges else np.zeros((2, 0), np.int64)
+
+    @property
+    def T(self) -> int:
+        return next(iter(self.rows.values())).T
+
+
+def _read_padded(path: Path, data, report: Report) -> list[_Padded]:
+    "The splits, once all is what it should be."
+    rows = {}
+    for s in SPLITS:
+        split = entry(str(path), data, s)
+        found = [entry(f"{path}: '{s}'", split, k) for k in _KEYS]
+        names = [f"{path}: '{k}' of '{s}'" for k in _KEYS]
+        rows[s] = [Rows(where, v) for where, v in zip(names, found, strict=True)]
+    widths = [r.d for r in rows["train"]]
+    which = modalities_by_width(widths, f"{path}: {', '.join(_KEYS)}")
+    _note_names(report, which, ("text", "audio", "visual"), widths, _KEYS)
+    columns, splits = _columns(path, data, report), []
+    for s in SPLITS:
+        tgt = entry(f"{path}: '{s}'", data[s], "tgt")
+        y = label_sets(f"{path}: 'tgt' of '{s}'", tgt, columns)
+        for r, first in zip(rows[s], rows["train"], strict=True):
+            if r.d != first.d:
+                raise wrong_file(f"{r.where} has width {r.d}, and {first.d} in 'train'")
+            if r.n != len(y):
+                raise wrong_file(f"{r.where} has {r.n} rows, and 'tgt' {len(y)}")
+            if r.T != rows["train"][0].T:
+                raise wrong_file(
+                    f"{r.where} has {r.T} utterances a dialogue, and {rows['train'][0].T} elsewhere"
+                )
+        by_modality = {m: rows[s][i] for m, i in which.items()}
+        splits.append(_Padded(s, by_modality, y, _lengths(path, data, s, len(y))))
+    return splits
+
+
+def _check_lengths(path: Path, split: _Padded, n: np.ndarray, report: Report):
+    "Compare the rows that are not zero (n,) with the file's own lengths."
+    if split.lengths is None:
+        return
+    said = np.minimum(split.lengths, split.T)
+    wrong = np.flatnonzero((said < n) & (split.lengths < MAX_UTTERANCES))
+    for i in wrong[:1]:
+        raise wrong_file(
+            f"{path}: 'len_list' says that row {i} of '{split.name}' has {split.lengths[i]} "
+            f"utterances, and it has features for {n[i]}"
+        )
+    if more := int((said > n).sum()):
+        report.note(
+            f"'{split.name}': {more} dialogues have fewer rows that are not zero than 'len_list' "
+            "says; they end with their last row that is not zero."
+        )
+    longer = int((split.lengths > MAX_UTTERANCES).sum())
+    report.split(split.name)[f"dialogues longer than {MAX_UTTERANCES}"] = longer
 
 
 def _from_container(path: Path, data, out: Path, overwrite: bool, progress: bool) -> Report:
     report = Report("M3ED, padded file of the published reader", [path])
-    rows = {
-        s: [
-            _Rows(
-                f"{path}: '{k}' of '{s}'", _entry(f"{path}: '{s}'", _entry(str(path), data, s), k)
-            )
-            for k in _KEYS
-        ]
-        for s in _SPLITS
-    }
-    widths = [r.d for r in rows["train"]]
-    which = modalities_by_width(widths, f"{path}: {', '.join(_KEYS)}")
-    _note_names(report, which, ("text", "audio", "visual"), widths, _KEYS)
-    columns, said = _columns(path, data)
-    if said:
-        report.note(said)
-    work = {}
-    for s in _SPLITS:
-        y = _label_sets(
-            f"{path}: 'tgt' of '{s}'", _entry(f"{path}: '{s}'", data[s], "tgt"), columns
-        )
-        for r, d in zip(rows[s], widths):
-            if r.d != d:
-                raise CaratError(f"{r.where} has width {r.d}, and {d} in 'train'. {_AGAIN}")
-            if r.n != len(y):
-                raise CaratError(f"{r.where} has {r.n} rows, and 'tgt' {len(y)}. {_AGAIN}")
-            if r.T != rows["train"][0].T:
-                raise CaratError(
-                    f"{r.where} has {r.T} utterances a dialogue, and {rows['train'][0].T} elsewhere. {_AGAIN}"
-                )
-        work[s] = y, _lengths(path, data, s, len(y))
-    del data
-    zero, none, bare, T = {m: 0 for m in which}, [], [], rows["train"][0].T
-    with StoreWriter(
-        out,
-        "M3ED",
-        M3ED_LABELS,
-        {m: widths[i] for m, i in which.items()},
-        overwrite=overwrite,
-        attrs={"source": "M3ED, padded features"},
-    ) as w:
-        for s, (y, lengths) in work.items():
-            edges = [
-                np.min([zero_edges(x) for x in b.values()], 0)
-                for b in _together(dict(enumerate(rows[s])), progress, f"{s}: looking")
-            ]  # a dialogue ends where its last modality does
-            first, last = np.concatenate(edges, 1) if edges else np.zeros((2, 0), np.int64)
-            side = report.padding(s, "all", first, last, T)
-            end = np.where(last >= T, 0, T - last) if side != "left" else np.full(len(y), T)
-            begin = first if side == "left" else np.zeros(len(y), np.int64)
-            begin = np.minimum(begin, end)
-            if lengths is not None:
-                wrong = np.flatnonzero(
-                    (np.minimum(lengths, T) < end - begin) & (lengths < MAX_UTTERANCES)
-                )
-                if len(wrong):
-                    raise CaratError(
-                        f"{path}: 'len_list' says that row {wrong[0]} of '{s}' has {lengths[wrong[0]]} utterances, and it has features for {(end - begin)[wrong[0]]}. {_AGAIN}"
-                    )
-                if more := int((np.minimum(lengths, T) > end - begin).sum()):
-                    report.note(
-                        f"'{s}': {more} dialogues have fewer rows that are not zero than 'len_list' says; they end with their last row that is not zero."
-                    )
-                report.split(s)[f"dialogues longer than {MAX_UTTERANCES}"] = int(
-                    (lengths > MAX_UTTERANCES).sum()
-                )
+    splits = _read_padded(path, data, report)
+    widths = {m: r.d for m, r in splits[0].rows.items()}
+    attrs = {"source": "M3ED, padded features"}
+    with StoreWriter(out, "M3ED", M3ED_LABELS, widths, attrs=attrs, overwrite=overwrite) as w:
+        made, none, bare = _Dialogues(w, report, path), [], []
+        for split in splits:
+            split.look(progress)
+        T = splits[0].T
+        first, last = (np.concatenate([getattr(p, k) for p in splits]) for k in ("first", "last"))
+        side = padding_side(first, last, T)
+        for split in splits:
+            s = split.name
+            report.padding(s, "all", split.first, split.last, T, side)
+            start, stop = window(split.first, split.last, T, side)
+            _check_lengths(path, split, stop - start, report)
             i = 0
-            for blocks in _together(dict(enumerate(rows[s])), progress, f"{s}: writing"):
-                for b in range(len(blocks[0])):
-                    n, id = (
-                        slice(int(begin[i]), min(int(end[i]), int(begin[i]) + MAX_UTTERANCES)),
-                        f"{s}-{i:04d}",
-                    )
+            for blocks in together(split.rows, f"{s}: writing", progress):
+                for b in range(len(blocks["t"])):
+                    here = slice(start[i], min(stop[i], start[i] + MAX_UTTERANCES))
+                    id, y = f"{s}-{i:04d}", split.y[i] > 0
                     with np.errstate(over="ignore"):
-                        x = {m: blocks[k][b, n].astype(np.float32) for m, k in which.items()}
-                    if end[i] == begin[i]:
+                        x = {m: v[b, here].astype(np.float32) for m, v in blocks.items()}
+                    if start[i] == stop[i]:
                         none.append(id)
-                    elif not y[i].any():
-                        bare.append(id)
-                    if end[i] > begin[i]:
-                        _add(w, report, s, id, y[i : i + 1] > 0, x, {}, zero)
+                    else:
+                        made.add(s, id, y, x, {})
+                        bare += [] if y.any() else [id]
                     i += 1
-        if none:
-            report.note(
-                f"{len(none)} dialogues have no features at all, such as {some(none, 3)}; they were left out."
-            )
-        if bare:
-            report.note(
-                f"{len(bare)} dialogues have no label, such as {some(bare, 3)}. They were kept; in M3ED every dialogue has one."
-            )
+        made.left_out(none, "have no features at all")
+        then = "they were kept, though in M3ED every dialogue has one"
+        made.left_out(bare, "have no label", then)
         report.note("The file has no ids; dialogues are named by split and row.")
-        _finish(w, report, path, zero)
+        made.finish()
     return report
 
 # %% ../../nbs/88_import_m3ed.ipynb #5c50e3a9
 def prepare_m3ed(
     features: str | Path,  # the pickle with ten items, or m3ed_data_60.pt
     out: str | Path,  # the store to make
-    annotation: str
-    | Path
-    | None = None,  # annotation.json of the release, for words and speakers; only with the pickle
+    # annotation.json of the release, for words and speakers; only with the pickle
+    annotation: str | Path | None = None,
     overwrite: bool = False,  # replace `out` where it exists
     progress: bool = True,  # show a bar
 ) -> Path:  # `out`; NAME.report.json is beside it
-    """Turn M3ED features into a store: a sample is a dialogue, its sequence the first 60 utterances, its labels those of all utterances.
+    """Turn M3ED features into a store.
 
-    Modalities are named by their widths. Values are kept in float32, since those of IS10 exceed float16. From the pickle, the store also has the utterances' `emotion` (60,), and `text` and `speaker`, a line for each utterance,
-    where these are known. Raises CaratError for a file that is damaged, hostile, or not what it should be. Nothing is written then.
+    A sample is a dialogue, its sequence the first 60 utterances, its labels those of all
+    utterances. Modalities are named by their widths. Values are kept in float32, since those of
+    IS10 exceed float16. From the pickle, the store also has the utterances' `emotion` (60,), and
+    `text` and `speaker`, a line for each utterance, where these are known. Raises CaratError for a
+    file that is damaged, hostile, or not what it should be. Nothing is written then.
     """
     path, out = Path(features), Path(out)
     for f in (path, annotation):
@@ -789,20 +861,22 @@ def prepare_m3ed(
     if isinstance(data, (list, tuple)):
         if len(data) != len(_ITEMS):
             raise CaratError(
-                f"{path} has {len(data)} items, and M3ED features have ten: {', '.join(_ITEMS)}. Is it the right file?"
+                f"{path} has {len(data)} items, and M3ED features have ten: {', '.join(_ITEMS)}. "
+                "Is it the right file?"
             )
-        report = _from_pickle(
-            path, data, None if annotation is None else Path(annotation), out, overwrite, progress
-        )
+        words = None if annotation is None else Path(annotation)
+        report = _from_pickle(path, data, words, out, overwrite, progress)
     elif isinstance(data, dict):
         if annotation is not None:
             raise CaratError(
-                f"{path} has no ids of dialogues, so {annotation} cannot be joined to it. Use the pickle with ten items, or leave the annotation out."
+                f"{path} has no ids of dialogues, so {annotation} cannot be joined to it. Use the "
+                "pickle with ten items, or leave the annotation out."
             )
         report = _from_container(path, data, out, overwrite, progress)
     else:
         raise CaratError(
-            f"{path} holds {type(data).__name__}, and should be a list of ten items, or the dictionary of m3ed_data_60.pt. Is it the right file?"
+            f"{path} holds {type(data).__name__}, and should be a list of ten items, or the "
+            "dictionary of m3ed_data_60.pt. Is it the right file?"
         )
     report.save(out)
     return out

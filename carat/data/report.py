@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core import CaratError, write_whole
+from ..core import CaratError, some, write_whole
 from .pickles import as_size
 
 # %% ../../nbs/84_report.ipynb #f49db709
@@ -87,6 +87,8 @@ def _shown(v) -> str:
     "A value of a report, in one line."
     if isinstance(v, str):
         return v
+    if isinstance(v, list):
+        return some([n if isinstance(n, str) else json.dumps(n, ensure_ascii=False) for n in v], 3)
     plain = isinstance(v, dict) and all(isinstance(n, (int, float, str)) for n in v.values())
     if not plain:
         return json.dumps(v, ensure_ascii=False)
@@ -224,9 +226,10 @@ class Report:
         first: np.ndarray,  # (n,) rows of zeros at the beginning of each sample ...
         last: np.ndarray,  # (n,) ... and at its end, as `zero_edges` counts them
         steps: int,  # T
+        side: str | None = None,  # that of the file; None: the one that these counts say
     ) -> str:  # the side
         "Write down which side is padded, and from which counts one sees that."
-        side, some = padding_side(first, last, steps), first < steps
+        side, some = side or padding_side(first, last, steps), first < steps
         known = self.split(split).setdefault("padding", {})
         known[modality] = {"side": side}
         for k, n in (("before", first[some]), ("after", last[some])):

@@ -1,4 +1,7 @@
-"M3ED as people have it: the ten-item pickle, the padded file, the annotation, with their traps, into a store. The files are written here after the description of the formats."
+"""M3ED as people have it: the ten-item pickle, the padded file, the annotation, into a store.
+
+The files are written here after the description of the formats.
+"""
 
 import argparse
 import io
@@ -9,14 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from faults import damaged
-from hostile import Call, Careful
+from hostile import Call, Careful, message
 
 from carat import cli
-from carat.data import m3ed
 from carat.core import CaratError
-from carat.data.m3ed import modalities_by_width, prepare_m3ed, read_annotation
+from carat.data import m3ed
+from carat.data.m3ed import modalities_by_width, prepare_m3ed
 from carat.data.store import Store, check_store
 
 SPLITS = ("train", "valid", "test")
@@ -24,14 +26,8 @@ LABELS = ("Happy", "Neutral", "Sad", "Disgust", "Anger", "Fear", "Surprise")
 PLACES = {"t": 3, "a": 4, "v": 5}
 
 
-def message(f) -> str:
-    with pytest.raises(CaratError) as e:
-        f()
-    return str(e.value)
-
-
 def ten(seed=0, sizes=(5, 3, 2), widths=(768, 1024, 342), lengths=(2, 9), dtype="f4"):
-    "The ten items: dialogues, speakers, labels, text, audio, visual, sentences, and the ids of the splits."
+    "The ten items, from dialogues to the ids of the splits."
     rng = np.random.default_rng(seed)
     ids = [f"剧{i // 3}_{i % 3 + 1}" for i in range(sum(sizes))]
     n = {d: int(rng.integers(*lengths)) for d in ids}
@@ -45,7 +41,7 @@ def ten(seed=0, sizes=(5, 3, 2), widths=(768, 1024, 342), lengths=(2, 9), dtype=
         {d: rng.integers(0, 7, n[d]).tolist() for d in ids},
         *features,
         {d: [f"第{t + 1}句 of {d}" for t in range(n[d])] for d in ids},
-        *[ids[a:b] for a, b in zip(cuts, cuts[1:])],
+        *[ids[a:b] for a, b in zip(cuts[:-1], cuts[1:], strict=True)],
     ]
 
 
@@ -62,7 +58,7 @@ def lengthen(f, d, n, last=()):
 
 
 def padded(f, T=60, swapped=True, how=list, names=LABELS, lengths="split", left=False):
-    "The file that the published reader makes: 60 rows a dialogue, names of vision and audio exchanged, label ids 4 to 10."
+    "The file of the published reader: 60 rows a dialogue, vision and audio exchanged."
 
     def pad(v):
         x = np.zeros((T, len(v[0])), "f4")
@@ -78,9 +74,9 @@ def padded(f, T=60, swapped=True, how=list, names=LABELS, lengths="split", left=
     data = {
         s: {k: how([pad(f[i][d]) for d in ids]) for k, i in keys}
         | {"tgt": [[2, *sorted({4 + names.index(LABELS[c]) for c in f[2][d]}), 3] for d in ids]}
-        for s, ids in zip(SPLITS, f[7:])
+        for s, ids in zip(SPLITS, f[7:], strict=True)
     }
-    said = {s: [len(f[2][d]) for d in ids] for s, ids in zip(SPLITS, f[7:])}
+    said = {s: [len(f[2][d]) for d in ids] for s, ids in zip(SPLITS, f[7:], strict=True)}
     for s in SPLITS:
         if lengths == "split":
             data[s]["len_list"] = said[s]
@@ -113,7 +109,7 @@ def annotation(f):
                             "final_mul_emo": LABELS[c],
                         },
                     }
-                    for t, (s, c) in enumerate(zip(f[1][d], f[2][d]))
+                    for t, (s, c) in enumerate(zip(f[1][d], f[2][d], strict=True))
                 },
             }
             for d in f[2]
@@ -136,7 +132,7 @@ def clean(v):
 
 def check(store, f, ids=True, places=PLACES):
     "The store against the ten items, by loops."
-    for s, named in zip(SPLITS, f[7:]):
+    for s, named in zip(SPLITS, f[7:], strict=True):
         dialogues = [d for d in dict.fromkeys(named) if len(f[2][d])]
         part = store[s]
         assert part.id.tolist() == (
@@ -190,7 +186,7 @@ def arrays(f):
 
 
 def as_bytes(f):
-    b = lambda v: v.encode()
+    b = str.encode
     return [
         {b(d): v for d, v in x.items()} if isinstance(x, dict) else [b(d) for d in x] for x in f
     ]
@@ -374,7 +370,8 @@ def test_words_are_left_out_where_they_do_not_fit(tmp_path):
 
 
 def refusals():
-    d0 = lambda f: f[7][0]
+    def d0(f):
+        return f[7][0]
 
     def put(i, d, v):
         return lambda f: f[i].__setitem__(d(f), v(f[i][d(f)]) if callable(v) else v)
@@ -435,11 +432,8 @@ def test_refused(tmp_path, change, said):
 
 def test_other_files(tmp_path):
     for value in (5, "text", {"a": 1}, np.zeros(10), [None] * 10, {}):
-        assert "x.pkl" in message(
-            lambda: prepare_m3ed(
-                saved(tmp_path / "x.pkl", value), tmp_path / "s.h5", progress=False
-            )
-        )
+        path = saved(tmp_path / "x.pkl", value)
+        assert "x.pkl" in message(prepare_m3ed, path, tmp_path / "s.h5", progress=False)
     assert "no file" in message(lambda: prepare_m3ed(tmp_path / "y.pkl", tmp_path / "s.h5"))
     path = saved(tmp_path / "x.pkl", ten())
     assert "no file" in message(
@@ -460,7 +454,7 @@ def test_widths():
     ):
         assert modalities_by_width(good) == {m: places.index(m) for m in "tva"}, good
     for bad in ((768, 1, 2), (768, 342, 342), (768, 1024, 1582), (342, 1024, 5), (342, 768, 768)):
-        assert "does not tell" in message(lambda: modalities_by_width(bad))
+        assert "does not tell" in message(modalities_by_width, bad)
 
 
 # the padded file
@@ -573,7 +567,7 @@ def test_annotation(tmp_path):
 
     def check_words(store):
         check(store, f)
-        for s, ids in zip(SPLITS, f[7:]):
+        for s, ids in zip(SPLITS, f[7:], strict=True):
             assert store[s].extra("text").tolist() == [
                 "\n".join(f"words {t + 1} of {d}" for t in range(len(f[2][d]))) for d in ids
             ]
@@ -611,6 +605,71 @@ def test_annotation(tmp_path):
     assert "utterance 1:" in notes and "1 utterances have no words" in notes
 
 
+def renumbered(a, f, emotions=True):
+    "Ids that begin with a number that is not the order, such as 2_series_1_5; keys in order."
+    out = {}
+    for d, v in a["剧"].items():
+        n = len(v["Dialog"])
+        keys = [f"{(3 * t) % n}_{d}_{t + 1}" for t in range(n)]
+        out[d] = {"Dialog": dict(zip(keys, v["Dialog"].values(), strict=True))}
+        for u in out[d]["Dialog"].values():
+            if not emotions:
+                u.pop("EmoAnnotation")
+    return {"剧": out}
+
+
+def backwards(a, d, emotions=True):
+    "The utterances of a dialogue with numbers that fall, in the right order."
+    n = len(a["剧"][d]["Dialog"])
+    keys = [f"{d}_{n - t}" for t in range(n)]
+    a["剧"][d]["Dialog"] = dict(zip(keys, a["剧"][d]["Dialog"].values(), strict=True))
+    for v in a["剧"].values():
+        for u in v["Dialog"].values():
+            if not emotions:
+                u.pop("EmoAnnotation")
+    return a
+
+
+@pytest.mark.parametrize("emotions", [True, False])
+def test_a_leading_number_that_is_not_the_order(tmp_path, emotions):
+    f = lengthen(ten(), "剧0_1", 12)
+    store = annotated(tmp_path, f, renumbered(annotation(f), f, emotions))
+    for s, ids in zip(SPLITS, f[7:], strict=True):
+        words = [[f"words {t + 1} of {d}" for t in range(len(f[2][d]))] for d in ids]
+        assert [v.split("\n") for v in store[s].extra("text")] == words
+        assert [v.split("\n") for v in store[s].extra("speaker")] == [f[1][d] for d in ids]
+    assert "another order" not in " ".join(report(store)["notes"])
+
+
+def test_an_order_that_contradicts_the_numbers_is_said(tmp_path):
+    f = ten(lengths=(6, 9))
+    d = f[7][0]
+    # only one dialogue of ten: too few emotions differ to refuse the numbers
+    f[2][d] = [1] * len(f[2][d])
+    store = annotated(tmp_path, f, backwards(annotation(f), d))
+    notes = " ".join(report(store)["notes"])
+    assert f"In 1 dialogues of annotation.json, such as {d}" in notes
+    assert "taken by their numbers; their emotions agree" in notes
+    store = annotated(tmp_path, f, backwards(annotation(f), d, emotions=False))
+    notes = " ".join(report(store)["notes"])
+    assert "another order than the numbers" in notes
+    assert "nothing can confirm that order for 1 of these dialogues" in notes
+
+
+def test_emotions_tell_which_order_is_right(tmp_path):
+    f = ten(lengths=(6, 9))
+    a = annotation(f)
+    for d in f[0]:
+        a = backwards(a, d)
+    store = annotated(tmp_path, f, a)
+    d = f[7][0]
+    assert store["train"].extra("text")[0].split("\n") == [
+        f"words {t + 1} of {d}" for t in range(len(f[2][d]))
+    ]
+    notes = " ".join(report(store)["notes"])
+    assert "In 10 dialogues" in notes and "taken as they stand" in notes
+
+
 def test_annotation_refused(tmp_path):
     f = ten()
 
@@ -628,11 +687,8 @@ def test_annotation_refused(tmp_path):
         return a
 
     def moved(a):
-        return {
-            "剧": {
-                d: a["剧"][o] for d, o in zip(f[0], sorted(f[0], key=lambda d: (len(f[2][d]), d)))
-            }
-        }
+        others = sorted(f[0], key=lambda d: (len(f[2][d]), d))
+        return {"剧": {d: a["剧"][o] for d, o in zip(f[0], others, strict=True)}}
 
     bad(shorter, "utterances")
     bad(lambda a: {"剧": {d + "x": v for d, v in a["剧"].items()}}, "none of the dialogues")
@@ -663,7 +719,7 @@ def test_hostile(tmp_path, where):
             f[3][f[7][0]][0] = call
         else:
             f["settings"] = call
-        said = message(lambda: prepare_m3ed(saved(tmp_path / "x.pkl", f, how), tmp_path / "s.h5"))
+        said = message(prepare_m3ed, saved(tmp_path / "x.pkl", f, how), tmp_path / "s.h5")
         assert "touch" in said or "getattr" in said, said
         assert [p.name for p in tmp_path.iterdir()] == ["x.pkl"]
 

@@ -1,8 +1,10 @@
-"MOSEI as people have it: both pickles, with their traps, into a store. The files are written here after the description of the formats."
+"MOSEI as people have it: both pickles, written here after the description of the formats."
 
 import argparse
+import csv
 import io
 import json
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -10,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from faults import damaged
-from hostile import Call, Careful
+from hostile import Call, Careful, message
 
 from carat import cli
-from carat.data import mosei
 from carat.core import CaratError
-from carat.data.mosei import LABELS, prepare_aligned, prepare_unaligned
+from carat.data import pickles
+from carat.data.benchmarks import LABELS
+from carat.data.mosei import Words, pair_utterances, prepare_aligned, prepare_unaligned
 from carat.data.store import Store, check_store
 
 SPLITS = ("train", "valid", "test")
@@ -33,12 +35,6 @@ IDS = {"<blank>": 0, "<unk>": 1, "<s>": 2, "</s>": 3} | {
     name: 4 + i for i, name in enumerate(NAMES)
 }
 WIDTHS = {"t": 300, "v": 35, "a": 74}
-
-
-def message(f) -> str:
-    with pytest.raises(CaratError) as e:
-        f()
-    return str(e.value)
 
 
 # what was said, before anybody put it into a file
@@ -80,7 +76,9 @@ def aligned_file(
 ):
     number = {NAMES[k]: i for k, i in ids.items() if k in NAMES}
     whole = {
-        s: {k: [pad(u[m], steps, side, dtype) for u in us] for k, m in zip(keys, "tva")}
+        s: {
+            k: [pad(u[m], steps, side, dtype) for u in us] for k, m in zip(keys, "tva", strict=True)
+        }
         | {"tgt": [[2, *sorted(number[c] for c in u["labels"]), 3] for u in us]}
         for s, us in data.items()
     }
@@ -142,7 +140,7 @@ def unaligned_file(
     return out
 
 
-DATA = {s: utterances(n, k) for k, (s, n) in enumerate(zip(SPLITS, (12, 5, 6)))}
+DATA = {s: utterances(n, k) for k, (s, n) in enumerate(zip(SPLITS, (12, 5, 6), strict=True))}
 SMALL = {s: utterances(4, k, 5, {"t": 6, "v": 3, "a": 4}) for k, s in enumerate(SPLITS)}
 
 
@@ -155,7 +153,7 @@ def saved(path, value, how="zip"):
 
 
 def check_labels(split, us):
-    assert [[c for c, v in zip(LABELS, y) if v] for y in split.y] == [
+    assert [[c for c, v in zip(LABELS, y, strict=True) if v] for y in split.y] == [
         [c for c in LABELS if c in u["labels"]] for u in us
     ]
 
@@ -233,7 +231,7 @@ def test_aligned(tmp_path, how, form, side, dtype):
 
 
 def test_in_blocks_of_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(mosei, "_BLOCK", 1)
+    monkeypatch.setattr(pickles, "_BLOCK", 1)
     for form in ("list", "array"):
         check_aligned(
             Store(
@@ -332,8 +330,8 @@ def test_labels_by_name(tmp_path, names):
     store = Store(
         prepare_aligned(saved(tmp_path / "x.pt", file), tmp_path / "s.h5", progress=False)
     )
-    for y, r in zip(store["train"].y, rows):
-        assert {c for c, v in zip(LABELS, y) if v} == {
+    for y, r in zip(store["train"].y, rows, strict=True):
+        assert {c for c, v in zip(LABELS, y, strict=True) if v} == {
             usual.get(n.lower(), n.lower()) for n in (names[i - 4] for i in r[1:-1])
         }
 
@@ -455,7 +453,9 @@ def test_aligned_refuses(tmp_path, capsys, change, words):
 
 
 def test_what_is_no_such_file(tmp_path):
-    go = lambda path: message(lambda: prepare_aligned(path, tmp_path / "s.h5", progress=False))
+    def go(path):
+        return message(prepare_aligned, path, tmp_path / "s.h5", progress=False)
+
     assert "nothing.pt" in go(tmp_path / "nothing.pt") and str(tmp_path) in go(tmp_path)
     for value, words in (
         ([1], "list"),
@@ -485,7 +485,7 @@ def check_unaligned(store, data, file, partner=None):
         for i in range(n):
             video, start, end = (v.decode() if isinstance(v, bytes) else str(v) for v in f["id"][i])
             assert b.id[i] == f"{video}[{start},{end}]" and split.extra("video")[i] == video
-            for m, k in zip("tva", ("text", "vision", "audio")):
+            for m, k in zip("tva", ("text", "vision", "audio"), strict=True):
                 rows = np.flatnonzero(f[k][i].any(1))
                 given = f[k][i][rows[0] : rows[-1] + 1]
                 np.testing.assert_allclose(
@@ -593,39 +593,270 @@ def test_unknown_words_are_rows_of_zeros(tmp_path, side):
         check_labels(store["valid"], data["valid"])
 
 
-def test_the_same_words_twice(tmp_path):
-    data = {s: utterances(8, k) for k, s in enumerate(SPLITS)}
-    for i, labels in ((1, ["happy"]), (4, ["sad"]), (6, ["fear"])):
-        data["train"][i] |= {
-            "t": data["train"][0]["t"][:3].copy(),
-            "v": data["train"][i]["v"][:1].repeat(3, 0),
-            "a": data["train"][i]["a"][:1].repeat(3, 0),
-            "labels": labels,
-        }
-    order = {"train": [7, 1, 5, 4, 3, 6, 2, 0]}
-    file = unaligned_file(data, order=order, steps=30)
+# equal texts: words and order decide, and nobody guesses
+
+YEAH = np.random.default_rng(5).normal(size=(1, 300)).astype("f4")
+
+
+def with_yeah(rows, n=30, labels=("happy", "sad", "fear", "anger")):
+    "Utterances of which some say one word alone, the same, each with its own label."
+    data = {s: utterances(n if s == "train" else 4, k) for k, s in enumerate(SPLITS)}
+    for i, label in zip(rows, labels, strict=False):
+        u = data["train"][i]
+        u |= {"t": YEAH.copy(), "v": u["v"][:1] + 1, "a": u["a"][:1], "labels": [label]}
+    return data
+
+
+def paired(tmp_path, data, order, labels_order=None, drop=True, **how):
+    "The store of files in which the rows of train stand in these orders."
+    known = dict(data)
+    if labels_order is not None:
+        known["train"] = [data["train"][i] for i in labels_order]
+    file = unaligned_file(data, steps=20, order={"train": list(order)}, **how)
+    return Store(
+        prepare_unaligned(
+            saved(tmp_path / "n.pkl", file, 4),
+            saved(tmp_path / "l.pt", aligned_file(known)),
+            tmp_path / "s.h5",
+            drop_unmatched=drop,
+            overwrite=True,
+            progress=False,
+        )
+    )
+
+
+def wrong(store, data):
+    "Utterances with other labels than their own, and the numbers of those that are there."
+    numbers = [int(id.split("[")[1].split(".")[0]) for id in store["train"].id]
+    found = [{c for c, v in zip(LABELS, y, strict=True) if v} for y in store["train"].y]
+    return [
+        i for i, y in zip(numbers, found, strict=True) if y != set(data["train"][i]["labels"])
+    ], numbers
+
+
+def told(store):
+    report = json.loads(store.attrs["report"])
+    return " ".join(report["notes"]), report["splits"]["train"]
+
+
+def marked(store):
+    "Which utterances of train the store marks as ambiguous."
+    _, numbers = wrong(store, {"train": [{"labels": []}] * 99})
+    ambiguous = store["train"].extra("ambiguous")
+    return [i for i, a in zip(numbers, ambiguous, strict=True) if a]
+
+
+def test_one_of_several_equal_texts_is_absent(tmp_path):
+    data = with_yeah((27, 28, 29))
+    order = [i for i in range(30) if i != 27]
+    said = message(paired, tmp_path, data, order, drop=False)
+    for words in (
+        "2 utterances share all their words",
+        "row 27, 28, 29 of l.pt",
+        "absent",
+        "--drop",
+    ):
+        assert words in said, said
+    store = paired(tmp_path, data, order)
+    assert wrong(store, data) == ([], list(range(27))) and marked(store) == []
+    notes, train = told(store)
+    assert "2 utterances share all their words" in notes and train["left out"] == 2
+    [group] = train["equal texts"]
+    assert all(w in group for w in ("[28.5,28.75]", "[29.5,29.75]", "rows 27, 28, 29"))
+
+
+def test_another_row_than_the_equal_texts_is_absent(tmp_path):
+    data = with_yeah((3, 4, 5, 9))
+    store = paired(tmp_path, data, [i for i in range(30) if i != 1])
+    assert wrong(store, data) == ([], [0, *range(2, 30)]) and marked(store) == [3, 4, 5, 9]
+    notes, train = told(store)
+    assert train["paired"] == {
+        "by row number": 1,
+        "in order, in another row": 28,
+        "by words, in another row": 0,
+    }
+    assert "all are in the same order" in notes and "different order" not in notes
+    assert "4 utterances share all their words" in notes and "`ambiguous`" in notes
+    assert len(train["equal texts"]) == 1
+    again = paired(tmp_path, data, range(30), [i for i in range(30) if i != 1])
+    assert wrong(again, data) == ([], [0, *range(2, 30)])
+
+
+@pytest.mark.parametrize("absent", [3, 4, 5, 9])
+@pytest.mark.parametrize("side", ["features", "labels"])
+def test_an_equal_text_is_absent_in_either_file(tmp_path, absent, side):
+    data = with_yeah((3, 4, 5, 9))
+    rest = [i for i in range(30) if i != absent]
+    orders = (rest, None) if side == "features" else (range(30), rest)
+    store = paired(tmp_path, data, *orders)
+    bad, numbers = wrong(store, data)
+    # 9 stands alone between its neighbours; of 3, 4 and 5 nobody knows which is absent
+    lost = {9} if absent == 9 else {3, 4, 5}
+    assert bad == [] and numbers == [i for i in range(30) if i not in lost]
+
+
+@pytest.mark.parametrize(
+    "moves",
+    [
+        {3: 9, 9: 4, 4: 3, 12: 20, 20: 12},  # among themselves, and two others
+        {3: 4, 4: 3, 12: 20, 20: 12},  # two of them, and two others
+        {12: 13, 13: 12},  # none of them
+        {3: 12, 12: 3},  # one with another text
+    ],
+)
+def test_equal_texts_where_rows_have_moved(tmp_path, moves):
+    data = with_yeah((3, 4, 5, 9))
+    order = [moves.get(i, i) for i in range(30)]
+    said = message(paired, tmp_path, data, order, drop=False)
+    assert "4 utterances share all their words" in said and "order" in said, said
+    store = paired(tmp_path, data, order)
+    bad, numbers = wrong(store, data)
+    assert bad == [] and sorted(numbers) == [i for i in range(30) if i not in (3, 4, 5, 9)]
+    notes, train = told(store)
+    assert "different order" in notes and len(train["equal texts"]) == 1
+
+
+def test_equal_texts_that_were_exchanged_are_said(tmp_path):
+    data = with_yeah((3, 4, 5, 9))
+    order = [{4: 9, 9: 4}.get(i, i) for i in range(30)]
+    store = paired(tmp_path, data, order, drop=False)  # words and order cannot show it
+    assert wrong(store, data)[0] == [9, 4] and sorted(marked(store)) == [3, 4, 5, 9]
+    assert "4 utterances share all their words" in told(store)[0]
+
+
+def test_equal_texts_with_the_same_labels_need_no_guess(tmp_path):
+    data = with_yeah((3, 4, 5, 9), labels=("sad",) * 4)
+    store = paired(tmp_path, data, [i for i in range(30) if i != 4])
+    assert wrong(store, data) == ([], [i for i in range(30) if i != 4]) and marked(store) == []
+    store = paired(tmp_path, data, np.random.default_rng(1).permutation(30), drop=False)
+    assert wrong(store, data)[0] == [] and marked(store) == []
+    assert "share all their words" not in told(store)[0]
+
+
+def test_two_equal_texts_in_one_gap_help_each_other(tmp_path):
+    data = with_yeah((10, 12, 14))
+    for i, label in ((11, "disgust"), (13, "surprise")):
+        u = data["train"][i]
+        u |= {"t": -YEAH, "v": u["v"][:1], "a": u["a"][:1], "labels": [label]}
+    for absent, lost in ((10, ()), (14, ()), (12, ())):
+        store = paired(tmp_path, data, [i for i in range(30) if i != absent])
+        bad, numbers = wrong(store, data)
+        assert bad == [] and not set(lost) & set(numbers), absent
+
+
+def test_real_texts(tmp_path):
+    "The numbers of equal texts in MOSEI, with a random vector for each word."
+    data = os.environ.get("CARAT_DATA", "")
+    path = Path(data or "nowhere") / "mosei_text_emotions_train.csv"
+    if not path.is_file():
+        pytest.skip("the transcripts of MOSEI are not here")
+    with open(path, encoding="utf-8", newline="") as f:
+        rows = list(csv.DictReader(f))
+    y = np.array([[float(r[c]) > 0 for c in LABELS] for r in rows])
+    said = [r["text"].split() for r in rows]
+    vectors = np.random.default_rng(0).normal(size=(99999, 8)).astype("f4")
+    number = {w: i for i, w in enumerate(dict.fromkeys(w for t in said for w in t))}
+
+    def described(order, T):
+        words = Words(8)
+        for i in range(0, len(order), 512):
+            x = np.zeros((len(order[i : i + 512]), T, 8), "f4")
+            for v, k in zip(x, order[i : i + 512], strict=True):
+                ids = [number[w] for w in said[k][:T]]
+                v[: len(ids)] = vectors[ids]
+            words.add(x)
+        return words.done()
+
+    every = list(range(len(rows)))
+    hi = next(i for i in every if rows[i]["text"].strip().lower() == "hi")
+    known = described(every, 60)
+    for name, order in (
+        ("the same", every),
+        ("without row 100", [i for i in every if i != 100]),
+        ("without a hi", [i for i in every if i != hi]),
+        ("shuffled", np.random.default_rng(0).permutation(len(rows)).tolist()),
+    ):
+        found = pair_utterances(described(order, 50), known)
+        partner = found.partner
+        there = partner >= 0
+        bad = (y[partner[there]] != y[np.array(order)[there]]).any(1)
+        print(f"{name}: {int(there.sum())} paired, {int(bad.sum())} with other labels")
+        assert not bad.any() and there.sum() > len(rows) - 300
+
+
+def test_files_that_keep_the_last_words(tmp_path):
+    data = {s: utterances(30 if s == "train" else 4, k, 95) for k, s in enumerate(SPLITS)}
+    assert sum(len(u["t"]) > 60 for u in data["train"]) > 5
+    for last in ((50, 60), (50, None), (None, 60)):  # words that each file keeps from the end
+        kept = [
+            {s: [u | {"t": u["t"][-n:] if n else u["t"]} for u in us] for s, us in data.items()}
+            for n in last
+        ]
+        lengths = {s: [len(u["t"]) for u in us] for s, us in data.items()}
+        aligned = aligned_file(kept[1])
+        for side in ("left", "right"):
+            store = Store(
+                prepare_unaligned(
+                    saved(tmp_path / "n.pkl", unaligned_file(kept[0], side=side, steps=20), 4),
+                    saved(tmp_path / "l.pt", aligned),
+                    tmp_path / "s.h5",
+                    overwrite=True,
+                    progress=False,
+                )
+            )
+            assert store.splits == {s: len(n) for s, n in lengths.items()}
+            for s in SPLITS:
+                check_labels(store[s], data[s])
+
+
+def test_one_padding_side_for_an_aligned_file(tmp_path):
+    "Text is padded on the left; vision is zero at the end of every utterance."
+    data = {s: utterances(8, k, 58) for k, s in enumerate(SPLITS)}
+    for us in data.values():
+        for u in us:
+            n = max(8, len(u["t"]))
+            u |= {m: np.resize(u[m], (n, u[m].shape[1])) for m in "tva"}
+            u["t"][:], u["v"][-6:] = np.random.default_rng(n).normal(size=u["t"].shape), 0
+    file = aligned_file(data, side="left")
+    store = Store(
+        prepare_aligned(saved(tmp_path / "x.pt", file), tmp_path / "s.h5", progress=False)
+    )
+    check_aligned(store, data)
+    report = json.loads(store.attrs["report"])
+    sides = {v["side"] for s in SPLITS for v in report["splits"][s]["padding"].values()}
+    assert sides == {"left"}
+
+
+def test_one_padding_side_for_an_unaligned_file(tmp_path):
+    file = unaligned_file(DATA, side="left", steps=30)
+    for f in file.values():
+        f["vision"][:, -12:] = 0  # no face at the end
     store = Store(
         prepare_unaligned(
             saved(tmp_path / "n.pkl", file, 4),
-            saved(tmp_path / "l.pt", aligned_file(data)),
+            saved(tmp_path / "l.pt", aligned_file(DATA)),
             tmp_path / "s.h5",
             progress=False,
         )
     )
-    check_unaligned(store, data, file, order)  # in the order of the files
-    assert any(
-        "3 utterances share all their words" in n
-        for n in json.loads(store.attrs["report"])["notes"]
-    )
+    report = json.loads(store.attrs["report"])
+    sides = {v["side"] for s in SPLITS for v in report["splits"][s]["padding"].values()}
+    assert sides == {"left"}
+    for i, x in enumerate(file["train"]["vision"]):
+        rows = np.flatnonzero(x.any(1))
+        n = 30 - rows[0] if len(rows) else 0
+        assert store["train"].lengths["v"][i] == n
 
 
 def test_words_without_partner(tmp_path):
     labels = saved(tmp_path / "l.pt", aligned_file(DATA))
     file = unaligned_file(DATA, steps=30)
     file["train"]["text"][[2, 7]] = np.random.default_rng(0).normal(size=(2, 50, 300))
-    go = lambda **more: prepare_unaligned(
-        saved(tmp_path / "n.pkl", file, 4), labels, tmp_path / "s.h5", progress=False, **more
-    )
+
+    def go(**more):
+        path = saved(tmp_path / "n.pkl", file, 4)
+        return prepare_unaligned(path, labels, tmp_path / "s.h5", progress=False, **more)
+
     said = message(go)
     assert all(
         w in said
@@ -657,14 +888,16 @@ def test_words_without_partner(tmp_path):
 
 
 def test_fewer_rows(tmp_path):
-    go = lambda file, **more: prepare_unaligned(
-        saved(tmp_path / "n.pkl", file, 4),
-        saved(tmp_path / "l.pt", aligned_file(DATA)),
-        tmp_path / "s.h5",
-        overwrite=True,
-        progress=False,
-        **more,
-    )
+    def go(file, **more):
+        return prepare_unaligned(
+            saved(tmp_path / "n.pkl", file, 4),
+            saved(tmp_path / "l.pt", aligned_file(DATA)),
+            tmp_path / "s.h5",
+            overwrite=True,
+            progress=False,
+            **more,
+        )
+
     file = {
         s: {k: v[1:] if s == "train" else v for k, v in d.items()}
         for s, d in unaligned_file(DATA, steps=30).items()
@@ -848,13 +1081,11 @@ def test_hostile_files(tmp_path, where):
             saved(tmp_path / "a.pt", a, "legacy" if n else "zip"),
             saved(tmp_path / "u.pkl", u, 2 + n),
         )
-        said = message(
-            lambda: (
-                prepare_aligned(a_path, tmp_path / "s.h5")
-                if where == "aligned"
-                else prepare_unaligned(u_path, a_path, tmp_path / "s.h5")
-            )
-        )
+        out = tmp_path / "s.h5"
+        if where == "aligned":
+            said = message(prepare_aligned, a_path, out)
+        else:
+            said = message(prepare_unaligned, u_path, a_path, out)
         assert name in said or "getattr" in said, said
         assert sorted(p.name for p in tmp_path.iterdir()) == ["a.pt", "u.pkl"]
 
@@ -866,7 +1097,10 @@ def program(whole):
 
 
 def fuzz(tmp_path, whole, import_, right, times=200, exact=False, loads=None):
-    "Import damaged copies. What is accepted has all its rows; it is the right store, or (`loads`) that of what Python reads in the damaged file."
+    """Import damaged copies. What is accepted has all its rows.
+
+    It is the right store, or (`loads`) that of what Python reads in the damaged file.
+    """
     refused = 0
     for i in range(times):
         bad = damaged(whole, i, program(whole) if i % 3 else None)
@@ -911,7 +1145,7 @@ def test_damaged_aligned_files(tmp_path, how):
         number = {i: NAMES[k] for k, i in data["dict"]["tgt"].items() if k in NAMES}
         for s in SPLITS:
             if len(number) == 6:
-                assert [{c for c, v in zip(LABELS, y) if v} for y in store[s].y] == [
+                assert [{c for c, v in zip(LABELS, y, strict=True) if v} for y in store[s].y] == [
                     {number[i] for i in r if i in number} for r in data[s]["tgt"]
                 ]
             x = np.array(data[s]["src-audio"], "f4")
