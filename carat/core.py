@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -93,6 +93,8 @@ def _plain(value):
 
 class Settings:
     "Base of the dataclasses whose fields travel as JSON."
+
+    __dataclass_fields__: ClassVar[dict]  # every subclass is a dataclass
 
     def to_dict(self) -> dict:
         "The fields as plain values, fit for JSON."

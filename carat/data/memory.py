@@ -73,12 +73,12 @@ class MemorySplit(RaggedSplit):
                 f"{where}: features of {list(x)} were given for the modalities "
                 f"{list(self.modalities)}. Give each, with lengths of 0 where it is missing."
             )
-        id = np.array([as_text(v) for v in id], dtype=str)
-        offsets = {m: _offsets(where, m, len(id), x[m][1]) for m in self.modalities}
+        ids = np.array([as_text(v) for v in id], dtype=str)
+        offsets = {m: _offsets(where, m, len(ids), x[m][1]) for m in self.modalities}
         stored = {m: self._precision(x[m][0], dtype) for m in self.modalities}
         bytes = {m: stored[m].itemsize * d for m, d in self.modalities.items()}
-        y = _intensity(where, len(id), len(labels), y)
-        super().__init__(source, name, labels, id, y, offsets, bytes)
+        y = _intensity(where, len(ids), len(labels), y)
+        super().__init__(source, name, labels, ids, y, offsets, bytes)
         self._extras = {k: np.asarray(v) for k, v in (extras or {}).items()}
         self._makers, self._stored, self._made = {}, stored, {}
         for m in self.modalities:

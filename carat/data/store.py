@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -275,7 +276,7 @@ class RaggedSplit:
                 self.source,
                 m,
                 self.name,
-                self.id[rows[i]],
+                str(self.id[rows[i]]),
                 step,
                 bad[1],
                 values[bad],
@@ -483,7 +484,7 @@ class Split(RaggedSplit):
                 row_bytes[m] = values.dtype.itemsize * d
         super().__init__(str(store.path), name, store.labels, id, intensity, offsets, row_bytes)
 
-    def _check_there(self, g: h5py.Group):
+    def _check_there(self, g):
         "Refuse a group that lacks a data set, or whose ids and labels do not fit each other."
         features = [f"{m}/{part}" for m in self.store.modalities for part in ("values", "offsets")]
         needed = ["id", *features] if self.store.version > 1 else ["id", "y", *features]
@@ -681,7 +682,7 @@ class Store(BaseStore):
         self.attrs = {k: as_text(v) if isinstance(v, bytes) else v for k, v in more.items()}
 
     @contextmanager
-    def _open(self):
+    def _open(self) -> Iterator[Any]:  # h5py's own types know no data sets in groups
         "The open file; the same one as before, or an error."
         with guarded(
             f"cannot open the store {self.path}",
@@ -730,7 +731,7 @@ def check_store(
     return report
 
 
-def _contents(store: Store, split: Split) -> dict:
+def _contents(store: Store, split: RaggedSplit) -> dict:
     "How many samples a split has, and how many of them with each label and each modality."
     steps = {}
     for m, n in split.lengths.items():

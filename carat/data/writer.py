@@ -11,6 +11,7 @@ import re
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -202,7 +203,9 @@ class StoreWriter:
         self.attrs, self.overwrite = dict(attrs or {}), overwrite
         self._say = f"cannot write the store {self.path}"
         self._check_names()
-        self._file = self._part = None
+        # both are there within the `with` block; h5py's own types know no data sets in groups
+        self._file: Any = None
+        self._part: Any = None
 
     def _check_names(self):
         say = self._say

@@ -318,6 +318,9 @@ class Queue(nn.Module):
         init: str = "empty",
     ):
         super().__init__()
+        self.rows: torch.Tensor
+        self.cls: torch.Tensor
+        self.pointer: torch.Tensor
         if K < 0:
             raise CaratError(f"a queue cannot hold {K} rows; give 0 or more")
         if init not in ("empty", "random"):

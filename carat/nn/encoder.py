@@ -260,8 +260,8 @@ class _Softmax(torch.autograd.Function):
     def backward(ctx, grad):
         (y,) = ctx.saved_tensors
         high = ctx.high
-        back = torch._softmax_backward_data(grad.to(high), y.to(high), -1, high)
-        return back.to(y.dtype)
+        backward = torch._softmax_backward_data  # pyright: ignore[reportPrivateImportUsage]
+        return backward(grad.to(high), y.to(high), -1, high).to(y.dtype)
 
 
 def _attention_with_dropout(qkv, keys, dropout):

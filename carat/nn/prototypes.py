@@ -185,6 +185,8 @@ def hard_intrinsic(
 class Prototypes(nn.Module):
     "The prototypes mu (M, C, 2, d_z): a buffer, zero at the start, updated by Eq. 8 and read by Eq. 9 (training) and Eq. 10 (evaluation)."
 
+    mu: torch.Tensor
+
     def __init__(
         self,
         M: int,  # modalities

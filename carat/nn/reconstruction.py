@@ -40,7 +40,13 @@ class ModalityLinear(nn.Module):
         self,
         x: torch.Tensor,  # (B, M, C, d_in)
     ) -> torch.Tensor:  # (B, M, C, d_out)
-        y = torch.einsum("bmci,mio->bmco", x, self.weight)  # (B, M, C, d_out)
+        return self.shifted(torch.einsum("bmci,mio->bmco", x, self.weight))
+
+    def shifted(
+        self,
+        y: torch.Tensor,  # (B, M, C, d_out)
+    ) -> torch.Tensor:  # (B, M, C, d_out)
+        "Add the bias where there is one."
         return y if self.bias is None else y + self.bias[:, None]
 
     def extra_repr(self) -> str:
@@ -92,7 +98,7 @@ class Reconstruction(nn.Module):
         "Eq. 2, right column, and Eq. 17: every target m sees the plain concatenation of all modalities."
         if present is not None:
             U = torch.where(present[:, :, None, None], U, 0)
-        return torch.einsum("bsci,msio->bmco", U, self._blocks()) + self.f.bias[:, None]
+        return self.f.shifted(torch.einsum("bsci,msio->bmco", U, self._blocks()))
 
     def alpha(
         self,
