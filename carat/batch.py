@@ -77,6 +77,11 @@ class Batch:
         return {m: v.sum(1) for m, v in self.mask.items()}
 
     @property
+    def device(self) -> torch.device:
+        "Where the features are."
+        return next(iter(self.x.values())).device
+
+    @property
     def present(self) -> torch.Tensor:
         "(B, M) bool: sample b has at least one step of modality m."
         return torch.stack([v.any(1) for v in self.mask.values()], 1)  # (B, M)

@@ -132,7 +132,7 @@ def test_two_processes_follow_one_also_across_a_stop(twin, tmp_path):
     from carat.data.store import Store
 
     store, calls = Store(twin), []
-    config = T.TrainConfig.recommended(epochs=3, batch_size=32, lr=1e-3, device="cpu")
+    config = T.TrainConfig.preset("carat", epochs=3, batch_size=32, lr=1e-3, device="cpu")
     model = T.make_model(
         "carat", store, layers=(1, 1, 1), d=16, d_z=8, d_h=8, heads=2, ff=16, queue=256, dropout=0.0
     )

@@ -51,7 +51,7 @@ def test_configurations_survive_json():
         *(CaratConfig.variant(i) for i in range(1, 14)),
     ):
         assert CaratConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
-    with pytest.raises(CaratError, match="no model setting called colour"):
+    with pytest.raises(CaratError, match="no setting called colour"):
         CaratConfig.from_dict({"colour": 1})
 
 

@@ -132,7 +132,7 @@ def test_trains_through_the_command_line_where_modalities_are_missing(folder, tm
             "train",
             folder / "gaps.h5",
             "--kind",
-            "carat-ctc",
+            "aligned",
             "--out",
             tmp_path / "run",
             *SMALL,
@@ -196,7 +196,7 @@ def test_native_lengths_need_no_alignment(folder, tmp_path):
 def test_a_missing_modality_is_not_heard(folder):
     store = Store(folder / "gaps.h5")
     model = make_model(
-        "carat-ctc",
+        "aligned",
         store,
         layers=(1, 1, 1),
         d=16,
@@ -215,9 +215,9 @@ def test_a_missing_modality_is_not_heard(folder):
     for m in MODALITIES:
         batch.x[m] = torch.where(batch.mask[m][..., None], batch.x[m], torch.full((), 1e4))
     torch.testing.assert_close(model.predict(batch).scores, scores)
-    aligned = model.align(batch)
+    aligned, (_, counts) = model.align(batch)
     assert torch.equal(aligned.present, batch.present)
-    has_text, (_, counts) = batch.mask["t"].any(1), aligned.ctc
+    has_text = batch.mask["t"].any(1)
     assert not counts[~has_text].any() and (counts <= batch.present[:, 1:]).all() and counts.any()
 
 
@@ -225,7 +225,7 @@ def test_ctc_term_is_a_mean_over_sequences(folder):
     "The CTC term of a batch is the mean over its sequences, so a sample without any adds nothing."
     store = Store(folder / "twin.h5")
     model = make_model(
-        "carat-ctc",
+        "aligned",
         store,
         layers=(1, 1, 1),
         d=16,
@@ -240,5 +240,5 @@ def test_ctc_term_is_a_mean_over_sequences(folder):
         dropout=0.0,
     )
     batch = store["train"].batch(range(16))
-    nll, counts = model.align(batch).ctc
+    _, (nll, counts) = model.align(batch)
     torch.testing.assert_close(model.losses(batch)["ctc"], nll[counts].mean())

@@ -2,16 +2,17 @@
 
 import json
 import signal
-from dataclasses import asdict, dataclass, field, replace
-from types import SimpleNamespace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 import torch
 
+from carat import system
 from carat import train as T
-from carat.train import loop as L
-from carat.core import CaratError, write_whole
+from carat.core import CaratError, Settings, write_whole
+from carat.system import Network, Scores
+from carat.train import loop
 from carat.data.store import Store
 from carat.data.twins.mosei import write_twin
 from carat.train import (
@@ -29,29 +30,22 @@ torch.set_num_threads(1)
 
 
 @dataclass(frozen=True)
-class BagConfig:
+class BagConfig(Settings):
     modalities: dict = field(default_factory=dict)
     labels: tuple = ()
     dropout: float = 0.1
 
-    def to_dict(self):
-        return {**asdict(self), "labels": list(self.labels)}
-
-    @classmethod
-    def from_dict(cls, d):
-        return cls(**{**d, "labels": tuple(d["labels"])})
-
-    @classmethod
-    def for_data(cls, modalities, labels, base=None):
-        return replace(base or cls(), modalities=modalities, labels=labels)
+    def __post_init__(self):
+        object.__setattr__(self, "labels", tuple(self.labels))
 
 
-class Bag(torch.nn.Module):
+class Bag(Network):
     "Logistic regression on the mean of every modality, with a buffer that counts the steps."
 
+    Config = BagConfig
+
     def __init__(self, config):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.head = torch.nn.Linear(sum(config.modalities.values()), len(config.labels))
         self.drop = torch.nn.Dropout(config.dropout)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
@@ -72,7 +66,7 @@ class Bag(torch.nn.Module):
 
     def predict(self, batch):
         scores = self(batch).sigmoid()
-        return SimpleNamespace(scores=scores, leaned=torch.zeros(scores.shape, dtype=torch.int64))
+        return Scores(scores, {"from": torch.zeros(scores.shape, dtype=torch.int64)})
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +76,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
-    monkeypatch.setitem(T.MODELS, "bag", (Bag, BagConfig))
+    monkeypatch.setitem(system._REGISTERED, "bag", Bag)
 
 
 QUICK = TrainConfig(epochs=3, batch_size=32, lr=1e-2, device="cpu")
@@ -182,7 +176,7 @@ def test_python_in_three_lines(store, tmp_path):
 def test_reference_protocol_decays_what_the_published_code_decays(store):
     model = make_model("carat", store, preset="reference", **SMALL)
     for config, also in (
-        (TrainConfig.reference(), True),
+        (TrainConfig.preset("carat", "reference"), True),
         (TrainConfig(optimizer="bertadam"), False),
     ):
         groups = {
@@ -199,7 +193,10 @@ def test_reference_protocol_decays_what_the_published_code_decays(store):
                 plain = not also
             assert id(p) in groups[not plain], name
     run = fit(
-        model, store, TrainConfig.reference(epochs=1, batch_size=32, device="cpu"), progress=False
+        model,
+        store,
+        TrainConfig.preset("carat", "reference", epochs=1, batch_size=32, device="cpu"),
+        progress=False,
     )
     assert run.threshold == 0.25 and run.history[0]["steps"] == len(store["train"]) // 32
 
@@ -310,10 +307,10 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(store, tmp_path, name, opti
 
 
 def test_checkpoints_come_by_the_clock(store, tmp_path, monkeypatch):
-    kept, save = [], L._save_checkpoint
+    kept, save = [], loop.save_checkpoint
     monkeypatch.setattr(
-        L,
-        "_save_checkpoint",
+        loop,
+        "save_checkpoint",
         lambda *a, **where: (kept.append((where["epoch"], where["steps"])), save(*a, **where)),
     )
     train(store, replace(QUICK, epochs=2), out=tmp_path / "often", checkpoint=0)
@@ -372,7 +369,7 @@ def test_what_cannot_be_trained(store, tmp_path):
     class Nameless(Bag):
         pass
 
-    with pytest.raises(CaratError, match="MODELS"):
+    with pytest.raises(CaratError, match="has no name"):
         fit(
             Nameless(make_model("bag", store).config),
             store,
