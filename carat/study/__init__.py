@@ -1,0 +1,1 @@
+"Many runs: specifications, seeds; comparisons come here."
