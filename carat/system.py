@@ -138,7 +138,9 @@ def system(
 def import_system(
     path: str,  # "module:Class", found as Python finds modules
 ) -> type:  # the class, registered under that name
-    "A system of one's own by its place. Raises `CaratError` where it is not there or follows no protocol."
+    """A system of one's own by its place.
+
+    Raises `CaratError` where it is not there or follows no protocol."""
     module, _, name = path.partition(":")
     try:
         cls = getattr(importlib.import_module(module), name)
@@ -221,7 +223,9 @@ def make_model(
     modalities=None,  # names of those to use, in order; all of the data's where not given
     **options,  # fields of the configuration, in place of the preset's
 ):
-    "A system that fits a data set, its weights fixed by the seed. Raises `CaratError` for names that are not there."
+    """A system that fits a data set, its weights fixed by the seed.
+
+    Raises `CaratError` for names that are not there."""
     cls = system(kind)
     preset, values, _ = recipe(cls, preset)
     names = tuple(data.modalities) if modalities is None else tuple(modalities)

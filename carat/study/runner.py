@@ -53,7 +53,9 @@ class RunSpec(Settings):
 def build(
     spec: RunSpec,  # what to run
 ) -> tuple:  # the system, the store, how it is trained
-    "What a run needs, and nothing has been written yet. Raises `CaratError` for anything that does not fit."
+    """What a run needs; nothing is written.
+
+    Raises `CaratError` for anything that does not fit."""
     if ":" in spec.kind:  # a class of one's own, in a process that may not know it yet
         import_system(spec.kind)
     how, data = spec.config(), Store(spec.store)

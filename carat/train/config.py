@@ -16,7 +16,9 @@ from ..system import recipe, system, where_from
 # %% ../../nbs/31_training_config.ipynb #0b45d521
 @dataclass
 class TrainConfig(Settings):
-    "How a system is trained; the defaults are the paper's protocol. Raises `CaratError` on a value that cannot be."
+    """How a system is trained; the defaults are the paper's protocol.
+
+    Raises `CaratError` on a value that cannot be."""
 
     epochs: int = 20  # passes over the training split
     batch_size: int = 64  # samples per step
@@ -67,7 +69,9 @@ class TrainConfig(Settings):
         name: str | None = None,  # a key of its recipes; the first where not given
         **changes,  # fields in place of the recipe's
     ) -> "TrainConfig":
-        "How a system is trained by one of its recipes. Raises `CaratError` for a preset that it lacks."
+        """How a system is trained by one of its recipes.
+
+        Raises `CaratError` for a preset that it lacks."""
         _, _, values = recipe(system(kind) if isinstance(kind, str) else kind, name)
         return cls(**{**values, **changes})
 

@@ -34,7 +34,10 @@ def make_optimizer(
     model: torch.nn.Module,  # whose parameters are trained
     config: TrainConfig,  # which optimiser, its decay
 ) -> torch.optim.AdamW:
-    "AdamW with two groups: parameters that decay, and biases and normalisation weights, which do not; `decay_also` brings some of these back. Raises `CaratError` where nothing can be trained."
+    """AdamW with two groups: parameters that decay, and biases and normalisation weights.
+
+    The second group does not decay; `decay_also` brings some of it back. Raises `CaratError`
+    where nothing can be trained."""
     norms = {
         id(p) for m in model.modules() if isinstance(m, _NORMS) for p in m.parameters(recurse=False)
     }
@@ -64,7 +67,9 @@ def set_rates(
     step: int,  # steps done before this one
     total: int,  # steps of the whole run
 ) -> float:  # the learning rate of this step
-    'Write the rates of the coming step into the optimiser; what differs between "adam" and "bertadam" is here.'
+    """Write the rates of the coming step into the optimiser.
+
+    What differs between "adam" and "bertadam" is here."""
     if config.optimizer == "adam":
         lr = config.lr * lr_scale((step + 1) / (total + 1), config.warmup)
         for group in optimizer.param_groups:

@@ -28,7 +28,9 @@ def check_match(
     model,  # with .config.modalities (name -> width) and .config.labels
     data,  # with .modalities and .labels; without labels it fits any system
 ):
-    "Raise `CaratError` where the labels or widths of the data are not those that a system was made for."
+    """Compare a system with data.
+
+    Raises `CaratError` where labels or widths are not those that the system was made for."""
     have, want = [str(c) for c in data.labels], [str(c) for c in model.config.labels]
     if have and have != want:
         why = "in another order" if sorted(have) == sorted(want) else "not the same labels"
@@ -103,7 +105,9 @@ def predict_split(
     split,  # N samples
     how: TrainConfig,  # batch size and precision
 ) -> tuple[np.ndarray, dict]:  # scores (N, C) float32, and what else it says: name -> (N, C)
-    "What a system says about every sample of a split, each once, in its order. Raises `CaratError` where a score is not finite."
+    """What a system says about every sample of a split, each once, in its order.
+
+    Raises `CaratError` where a score is not finite."""
     device, training = device_of(model), getattr(model, "training", False)
     if training:
         model.eval()
@@ -155,7 +159,9 @@ def evaluate(
     split: str = "test",  # which split
     threshold: float | None = None,  # instead of the run's own
 ) -> dict:  # as `multilabel_metrics`
-    "The metrics of a trained system on a split, every sample once. Raises `CaratError` where data and system do not fit, or there are no labels."
+    """The metrics of a trained system on a split, every sample once.
+
+    Raises `CaratError` where data and system do not fit, or there are no labels."""
     run = _as_run(run)
     check_match(run.model, data)
     _check_threshold(threshold)
@@ -214,7 +220,9 @@ class Predictions:
         path,  # the file to write
         overwrite: bool = True,  # replace it where it exists
     ):
-        "Write the rows as CSV, whole or not at all. Raises `CaratError` where the file cannot be written."
+        """Write the rows as CSV, whole or not at all.
+
+        Raises `CaratError` where the file cannot be written."""
         path, text = Path(path), io.StringIO()
         if path.exists() and not overwrite:
             raise CaratError(f"{path} exists: name another file, or overwrite it (--overwrite)")
@@ -238,7 +246,9 @@ def predict(
     split: str | None = None,  # test where not given, or the only split that there is
     threshold: float | None = None,  # instead of the run's own
 ) -> Predictions:
-    "What a trained system says about each sample of a split, in its order. Raises `CaratError` where data and system do not fit."
+    """What a trained system says about each sample of a split, in its order.
+
+    Raises `CaratError` where data and system do not fit."""
     run = _as_run(run)
     check_match(run.model, data)
     _check_threshold(threshold)

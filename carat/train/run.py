@@ -222,7 +222,9 @@ class RunFolder:
         return self._waiting is None
 
     def write(self, name: str, data: str | bytes):
-        "One file, whole or not at all. Raises `CaratError` that names it where it cannot be written."
+        """One file, whole or not at all.
+
+        Raises `CaratError` that names it where it cannot be written."""
         try:
             write_whole(self.path / name, data)
         except OSError as e:
