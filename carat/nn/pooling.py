@@ -16,7 +16,7 @@ from ..core import CaratError
 
 # %% ../../nbs/24_max_pooling.ipynb #5f28a50a
 class ModalityHeads(nn.Module):
-    "The classifiers $h_m$ of Eq. 4: for every modality and label one weight vector, without a bias."
+    "The classifiers $h_m$ of Eq. 4: one weight vector per modality and label, without a bias."
 
     def __init__(
         self,
@@ -35,9 +35,10 @@ class ModalityHeads(nn.Module):
     ) -> torch.Tensor:  # (B, M, C) logits
         "A logit for every modality and label. Raises `CaratError` where the shapes do not fit."
         if U.shape[1:] != self.weight.shape:
+            M, C, d = self.weight.shape
             raise CaratError(
-                f"the heads expect representations (B, {', '.join(map(str, self.weight.shape))}), but were given {tuple(U.shape)}; "
-                "build them with the model's M, C and d"
+                f"the heads expect representations (B, {M}, {C}, {d}), but were given "
+                f"{tuple(U.shape)}; build them with the model's M, C and d"
             )
         return torch.einsum("bmcd,mcd->bmc", U, self.weight)
 
@@ -48,10 +49,10 @@ class ModalityHeads(nn.Module):
 def max_pool(
     logits: torch.Tensor,  # (B, M, C) one logit for each modality and label
     present: torch.Tensor,  # (B, M) bool, True where the sample has the modality
-) -> tuple[
-    torch.Tensor, torch.Tensor
-]:  # s (B, C) logits; leaned (B, C) int64, index of the modality that gave them
-    "Eq. 4: the largest logit over the modalities present, and whose it is (ties: the first); 0 and -1 where none is."
+) -> tuple:  # s (B, C) logits, and leaned (B, C) int64, the index of the modality they came from
+    """Eq. 4: the largest logit over the modalities present, and whose it is (ties: the first).
+
+    Logit 0 and index -1 where no modality is present."""
     s, leaned = logits.masked_fill(~present[..., None], -torch.inf).max(1)  # (B, C)
     none = ~present.any(1, keepdim=True)  # (B, 1)
     return s.masked_fill(none, 0), leaned.masked_fill(none, -1)
@@ -60,10 +61,9 @@ def max_pool(
 def bce(
     logits: torch.Tensor,  # any shape, such as (B, C)
     y: torch.Tensor,  # 0 or 1, broadcastable to `logits`
-    valid: torch.Tensor
-    | None = None,  # bool, broadcastable to `logits`, entries that count; None: all
+    valid: torch.Tensor | None = None,  # bool, broadcastable to `logits`: entries that count
 ) -> torch.Tensor:  # scalar
-    "l of Eq. 5: binary cross-entropy of logits, the mean over valid entries, or 0 where there is none."
+    "l of Eq. 5: binary cross-entropy of logits, the mean over valid entries; 0 for none."
     y = y.expand_as(logits)
     if valid is None:
         return F.binary_cross_entropy_with_logits(logits, y)

@@ -19,12 +19,10 @@ def _restricted_permutation(
 ) -> torch.Tensor:  # (..., n) int64
     "A uniformly random permutation of the entries that may move; the others stay where they are."
     moves = moves.expand_as(key)
-    to = torch.argsort(
-        (~moves).to(torch.uint8), dim=-1, stable=True
-    )  # movers in order, then the rest in order
-    source = torch.argsort(
-        torch.where(moves, key, 2), dim=-1, stable=True
-    )  # movers at random, then the rest in order
+    fixed = (~moves).to(torch.uint8)
+    to = torch.argsort(fixed, dim=-1, stable=True)  # movers in order, then the rest in order
+    keyed = torch.where(moves, key, 2)
+    source = torch.argsort(keyed, dim=-1, stable=True)  # movers at random, then the rest in order
     return torch.zeros_like(to).scatter(-1, to, source)
 
 # %% ../../nbs/27_shuffle.ipynb #f91623c7
@@ -34,33 +32,31 @@ def draw_shuffle(
     sample: bool = True,  # draw the sample-wise shuffle, else the identity
     modality: bool = True,  # draw the modality-wise shuffle, else the identity
     generator: torch.Generator | None = None,  # may live on another device than `present`
-) -> tuple[
-    torch.Tensor, torch.Tensor
-]:  # sample_index (C, M, B) and modality_index (C, B, M), int64
+) -> tuple:  # sample_index (C, M, B) and modality_index (C, B, M), int64
     """Random indices of Eq. 11 and Eq. 12, drawn anew for every label.
 
-    Samples are permuted within a label and modality, modalities within a label and sample, always present ones among present ones."""
+    Samples are permuted within a label and modality, modalities within a label and sample, always
+    present ones among present ones."""
     B, M = present.shape
     at = present.device if generator is None else generator.device
     key_s = torch.rand(C, M, B, generator=generator, device=at).to(present.device)
     key_m = torch.rand(C, B, M, generator=generator, device=at).to(present.device)
-    stay = torch.zeros_like(present)
-    return _restricted_permutation((present if sample else stay).T, key_s), _restricted_permutation(
-        present if modality else stay, key_m
-    )
+    nothing = torch.zeros_like(present)
+    samples = (present if sample else nothing).T  # (M, B) what may move
+    modalities = present if modality else nothing  # (B, M)
+    return _restricted_permutation(samples, key_s), _restricted_permutation(modalities, key_m)
 
 # %% ../../nbs/27_shuffle.ipynb #6e3ff8ce
 def shuffle_source(
     sample_index: torch.Tensor,  # (C, M, B)
     modality_index: torch.Tensor,  # (C, B, M)
     attached: str = "source",  # "source" (Eq. 11, 12) or "slot" (published code)
-) -> tuple[
-    torch.Tensor, torch.Tensor
-]:  # sample (B, M, C) and modality (B, M, C) that entry (b, m, c) comes from
+) -> tuple:  # sample and modality that entry (b, m, c) comes from, (B, M, C) each
     "Where each entry of the shuffled V comes from. Raises `CaratError` for another `attached`."
     if attached not in ("source", "slot"):
         raise CaratError(
-            f"shuffle attached to {attached!r} is unknown: use 'source' (Eq. 11, 12) or 'slot' (published code)"
+            f"shuffle attached to {attached!r} is unknown: use 'source' (Eq. 11, 12) or 'slot' "
+            "(published code)"
         )
     C, M, B = sample_index.shape
     pi = modality_index.permute(1, 2, 0)  # (B, M, C)
@@ -74,13 +70,14 @@ def shuffle(
     sample_index: torch.Tensor,  # (C, M, B)
     modality_index: torch.Tensor,  # (C, B, M)
     attached: str = "source",  # "source": Eq. 11 then Eq. 12, a bijection; "slot": published code
-    present: torch.Tensor
-    | None = None,  # (B, M) bool; needed only by "slot" where modalities are missing
-) -> tuple[torch.Tensor, torch.Tensor]:  # V_hat (B, M, C, d) and y_hat (B, M, C)
-    """Eq. 11 followed by Eq. 12: V_hat[b, m, c] = V[s, pi, c] with pi = modality_index[c, b, m], and s = sample_index[c, pi, b].
+    present: torch.Tensor | None = None,  # (B, M) bool; for "slot" where modalities are missing
+) -> tuple:  # V_hat (B, M, C, d) and y_hat (B, M, C)
+    """Eq. 11 followed by Eq. 12: V_hat[b, m, c] = V[s, pi, c], and labels move along.
 
-    "slot" takes s = sample_index[c, m, b] instead; it may then point at a modality that sample s lacks: given `present`, such
-    an entry stays as it was. Labels travel with their vectors: y_hat[b, m, c] = y[s, c]. Raises `CaratError` for another `attached`."""
+    Here pi = modality_index[c, b, m], s = sample_index[c, pi, b], and y_hat[b, m, c] = y[s, c].
+    "slot" takes s = sample_index[c, m, b] instead, which may point at a modality that sample s
+    lacks: given `present`, such an entry stays as it was. Raises `CaratError` for another
+    `attached`."""
     B, M, C, d = V.shape
     s, pi = shuffle_source(sample_index, modality_index, attached)  # (B, M, C) each
     b, m, c = torch.meshgrid(*(torch.arange(n, device=V.device) for n in (B, M, C)), indexing="ij")
@@ -92,7 +89,7 @@ def shuffle(
 
 # %% ../../nbs/27_shuffle.ipynb #2a9bb1d1
 class AggregationHead(nn.Module):
-    "The classifier h_c of Eq. 14 and 16: the C vectors of one modality side by side, linear, ReLU, linear."
+    "The classifier h_c of Eq. 14 and 16: C vectors side by side, linear, ReLU, linear."
 
     def __init__(
         self,
