@@ -481,6 +481,11 @@ def _namespace(m):
     return _Namespace()
 
 
+@_known("types.SimpleNamespace")
+def _simple_namespace(m):
+    return _Namespace()
+
+
 @_known("copyreg._reconstructor")
 def _copyreg_reconstructor(m, kind, base, state):
     if not _is(kind, "argparse.Namespace") or not _is(base, "builtins.object") or state is not None:
@@ -488,7 +493,7 @@ def _copyreg_reconstructor(m, kind, base, state):
     return _Namespace()
 
 
-@_known("collections.OrderedDict", "builtins.dict")
+@_known("collections.OrderedDict", "collections.Counter", "builtins.dict")
 def _dict(m, pairs=()):
     pairs = pairs.items() if isinstance(pairs, dict) else pairs
     return {m.key(k): m.settle(v) for k, v in pairs}
@@ -533,6 +538,27 @@ def _bytes(m, content=b"", coding="latin-1"):
 def _bytearray(m, *content):
     return bytearray(_bytes(m, *content))
 
+# %% ../../nbs/83_pickles.ipynb #harmless
+_PATHS = ("Path", "PosixPath", "WindowsPath", "PurePath", "PurePosixPath", "PureWindowsPath")
+_DESCRIBED = [
+    "torch.device",
+    *(f"{module}.{name}" for module in ("pathlib", "pathlib._local") for name in _PATHS),
+    *(f"datetime.{name}" for name in ("date", "datetime", "time", "timedelta", "timezone")),
+]
+
+
+def _description(name: str) -> Callable:
+    "The meaning of a class whose objects become a text, such as torch.device(cuda, 0)."
+
+    def describe(m, *args):
+        said = [str(m.settle(v))[:100] for v in args[:20]]
+        return f"{name}({', '.join(said)})"
+
+    return describe
+
+
+_KNOWN |= {name: _description(name) for name in _DESCRIBED}
+
 # %% ../../nbs/83_pickles.ipynb #tensors1
 _CODES = {
     "Double": "f8",
@@ -548,8 +574,14 @@ _CODES = {
 _STORAGES = {
     f"torch.{place}{name}Storage": code for place in ("", "cuda.") for name, code in _CODES.items()
 }
+# a type of tensors as a value becomes its name
+_TENSOR_TYPES = {f"torch.{kind}{n}" for kind in ("int", "uint") for n in (8, 16, 32, 64)} | {
+    f"torch.{name}" for name in ("bool", "float16", "float32", "float64", "bfloat16")
+}
 _TYPES = ("object", "int", "float", "str", "bool", "long", "unicode")
-_KNOWN |= dict.fromkeys(["numpy.ndarray", *(f"builtins.{k}" for k in _TYPES), *_STORAGES])
+_KNOWN |= dict.fromkeys(
+    ["numpy.ndarray", *(f"builtins.{k}" for k in _TYPES), *_STORAGES, *_TENSOR_TYPES]
+)
 
 
 @_known("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2")
@@ -655,6 +687,10 @@ _WHY = {
     KeyError: "asks for a value that was not kept",
     TypeError: "does not fit the values that it is given",
 }
+_UNREADABLE = {
+    "torch.BFloat16Storage": "there are tensors of type bfloat16, which NumPy does not have. Save "
+    "them as float32 (`tensor.float()`)"
+}
 # what a name was called in Python 2 and NumPy 2
 _RENAMED = {"numpy._core.": "numpy.core.", "__builtin__.": "builtins.", "copy_reg.": "copyreg."}
 
@@ -708,12 +744,23 @@ class _Machine:
         full = usual = f"{module}.{name}"
         for other, known in _RENAMED.items():
             usual = usual.replace(other, known, 1)
+        if usual in _UNREADABLE:
+            raise ValueError(f"{self.where()}{_UNREADABLE[usual]}")
         if usual not in _KNOWN:
             raise ValueError(
-                f"it names {full[:80]!a}, which data do not need. Opened in the usual way, this "
-                "file could run whatever its author wanted; it is refused"
+                f"{self.where()}it names {full[:80]!a}, which data do not need. Opened in the "
+                "usual way, this file could run whatever its author wanted; it is refused. If it "
+                "is yours, save it again without that entry"
             )
         return _Name(usual, _KNOWN[usual])
+
+    def where(self) -> str:
+        "The entry that is being read, as far as the keys before it tell."
+        keys = []
+        for values in (*self.marks, self.stack):
+            texts = [v for v in values if type(v) is str and len(v) <= 40 and v.isprintable()]
+            keys += texts[-1:]
+        return f"in {' > '.join(map(repr, keys[-4:]))} " if keys else ""
 
     def call(self, what, args):
         if not isinstance(what, _Name) or what.meaning is None:
@@ -751,6 +798,8 @@ class _Machine:
             return v.settled
         if isinstance(v, _Array) and v.value is not None:
             return v.value
+        if isinstance(v, _Name) and v.name in _TENSOR_TYPES:
+            return v.name
         if isinstance(v, _Name):
             raise ValueError(f"{v.name!r} as a value")
         raise ValueError(f"a {type(v).__name__.strip('_').lower()} without content")

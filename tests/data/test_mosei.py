@@ -452,6 +452,18 @@ def test_aligned_refuses(tmp_path, capsys, change, words):
     assert list((tmp_path / "out").iterdir()) == [] and "ran" not in capsys.readouterr().out
 
 
+def test_settings_with_objects_do_not_cost_the_file(tmp_path):
+    file = aligned_file(DATA)
+    file["settings"] = argparse.Namespace(
+        device=torch.device("cuda:0"), out=Path("/some/where"), dtype=torch.float32
+    )
+    for how in ("zip", "legacy", 4):
+        path = saved(tmp_path / "x.pt", file, how)
+        check_aligned(
+            Store(prepare_aligned(path, tmp_path / "s.h5", overwrite=True, progress=False)), DATA
+        )
+
+
 def test_what_is_no_such_file(tmp_path):
     def go(path):
         return message(prepare_aligned, path, tmp_path / "s.h5", progress=False)

@@ -2,14 +2,17 @@
 
 import argparse
 import collections
+import datetime
 import gzip
 import io
 import os
+import pathlib
 import pickle
 import random
 import struct
 import sys
 import tracemalloc
+import types
 
 import numpy as np
 import pytest
@@ -410,6 +413,47 @@ def test_a_namespace_is_a_dict_and_only_that(write):
     assert read_pickle(
         write(pickle.dumps(argparse.Namespace(__setstate__=1, __reduce__="os")))
     ) == {"__setstate__": 1, "__reduce__": "os"}
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("wrapped", [argparse.Namespace, types.SimpleNamespace])
+def test_harmless_objects_in_settings(write, protocol, wrapped):
+    settings = wrapped(
+        device=torch.device("cuda:1"),
+        cpu=torch.device("cpu"),
+        dtype=torch.float32,
+        out=pathlib.Path("/some/where"),
+        there=pathlib.PurePosixPath("a/b"),
+        day=datetime.date(2020, 1, 2),
+        seen=collections.Counter("aab"),
+        names=["x"],
+    )
+    got = read_pickle(write(pickle.dumps({"settings": settings, "x": np.arange(3.0)}, protocol)))
+    assert got["x"].read().tolist() == [0, 1, 2] and got["settings"]["names"] == ["x"]
+    assert got["settings"]["device"] == "torch.device(cuda, 1)"
+    assert got["settings"]["cpu"] == "torch.device(cpu)"
+    assert got["settings"]["dtype"] == "torch.float32"
+    assert "PosixPath(" in got["settings"]["out"] and "where)" in got["settings"]["out"]
+    assert got["settings"]["day"].startswith("datetime.date(")
+    assert got["settings"]["seen"] == {"a": 2, "b": 1}
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_the_entry_of_a_foreign_object_is_named(write, protocol):
+    settings = argparse.Namespace(n=60, odd=Call(os.getcwd))
+    data = {"train": {"x": np.arange(3.0)}, "settings": settings}
+    said = message(read_pickle, write(pickle.dumps(data, protocol)))
+    entry = "'settings' > 'odd'" if protocol else "'odd'"  # protocol 0 has one stack for all
+    assert entry in said and "getcwd" in said and "without that entry" in said
+
+
+def test_bfloat16_is_named(tmp_path):
+    x = torch.ones(2, 3).bfloat16()
+    for new in (True, False):
+        path = tmp_path / "x.pt"
+        torch.save({"train": {"x": x}}, path, _use_new_zipfile_serialization=new)
+        said = message(read_pickle, path)
+        assert "bfloat16" in said and "tensor.float()" in said and "'x'" in said
 
 
 # files that ask for memory or time
