@@ -64,8 +64,8 @@ def transcripts(path: Path, ids: Sequence[str], y: np.ndarray, labels: Sequence[
         mine = f"{row['video_id']}[{row['clip_id']}]"
         if mine != id:
             raise CaratError(
-                f"{path}, line {i + 2} is utterance '{mine}' and row {i} of the features is '{id}'. "
-                f"{RELEASE}"
+                f"{path}, line {i + 2} is utterance '{mine}' and row {i} of the features is "
+                f"'{id}'. {RELEASE}"
             )
         with guarded(f"{path}, line {i + 2} ('{id}')", "Intensities are numbers."):
             given[i] = [float(row[c]) for c in labels]
@@ -137,8 +137,8 @@ def copy_split(w: StoreWriter, split: str, path: Path, words: Path | None, progr
         n, labels = len(ids), list(w.labels)
         if y.shape != (n, len(labels)):
             raise CaratError(
-                f"{path}: labels of shape {y.shape}, and {n} ids and {len(labels)} label names need "
-                f"{(n, len(labels))}."
+                f"{path}: labels of shape {y.shape}, and {n} ids and {len(labels)} label names "
+                f"need {(n, len(labels))}."
             )
         if f["video"].shape != (n,):
             raise CaratError(
@@ -168,7 +168,7 @@ def prepare_real(
     overwrite: bool = False,  # replace `out` where it exists
     progress: bool = True,  # show a bar
 ) -> Path:  # `out`
-    """Turn the real MOSEI utterances into a store: words (t), vision (v) and audio (a) with their gaps.
+    """Turn the real MOSEI utterances into a store: words, vision and audio, with their real gaps.
 
     Raises CaratError where a file is missing, damaged, or does not agree with another.
     """

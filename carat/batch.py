@@ -16,24 +16,22 @@ from .core import CaratError
 # %% ../nbs/17_batch.ipynb #749ccd0b
 @dataclass
 class Batch:
-    "Features and masks by modality, labels and ids of B samples: the one thing that the model is fed."
+    "Features and masks by modality, labels and ids of B samples: all that a model is given."
 
-    x: dict[
-        str, torch.Tensor
-    ]  # {modality: (B, T_m, d_m)} features; steps that the mask leaves out are zero
-    mask: dict[
-        str, torch.Tensor
-    ]  # {modality: (B, T_m)} bool, True where a step exists; any pattern is legal
+    # {modality: (B, T_m, d_m)} features; steps that the mask leaves out are zero
+    x: dict[str, torch.Tensor]
+    # {modality: (B, T_m)} bool, True where a step exists; any pattern is legal
+    mask: dict[str, torch.Tensor]
     y: torch.Tensor | None  # (B, C) labels, 0 or 1, or None where they are unknown
     id: list[str]  # the B names of the samples
-    total: int | None = (
-        None  # samples of the whole batch, where several processes share it; else as many as here
-    )
+    # samples of the whole batch, where several processes share it; else as many as here
+    total: int | None = None
 
     def __post_init__(self):
         if not self.x:
             raise CaratError(
-                "a batch needs at least one modality, and x is empty. Give x = {name: tensor (B, T, d)}."
+                "a batch needs at least one modality, and x is empty. "
+                "Give x = {name: tensor (B, T, d)}."
             )
         if tuple(self.x) != tuple(self.mask):
             raise CaratError(
@@ -45,7 +43,8 @@ class Batch:
             mask = self.mask[m]
             if x.ndim != 3 or x.shape[0] != B:
                 raise CaratError(
-                    f"the features of modality '{m}' have shape {tuple(x.shape)}; a batch with {B} ids needs ({B}, T, d)."
+                    f"the features of modality '{m}' have shape {tuple(x.shape)}; "
+                    f"a batch with {B} ids needs ({B}, T, d)."
                 )
             if mask.shape != x.shape[:2] or mask.dtype != torch.bool:
                 raise CaratError(
@@ -64,7 +63,8 @@ class Batch:
         x = ", ".join(f"{m} {tuple(v.shape)}" for m, v in self.x.items())
         y = "none" if self.y is None else tuple(self.y.shape)
         first = next(iter(self.x.values()))
-        return f"Batch(B={len(self)}, x: {x}, y: {y}, {str(first.dtype).removeprefix('torch.')}, {first.device})"
+        dtype = str(first.dtype).removeprefix("torch.")
+        return f"Batch(B={len(self)}, x: {x}, y: {y}, {dtype}, {first.device})"
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -93,85 +93,92 @@ class Batch:
         non_blocking: bool = False,  # as in `torch.Tensor.to`
     ) -> "Batch":
         "The batch on another device or in another precision; masks stay bool."
-        real = lambda v: v.to(device=device, dtype=dtype, non_blocking=non_blocking)
-        return Batch(
-            {m: real(v) for m, v in self.x.items()},
-            {m: v.to(device=device, non_blocking=non_blocking) for m, v in self.mask.items()},
-            None if self.y is None else real(self.y),
-            self.id,
-            self.total,
-        )
+
+        def moved(v, dtype=dtype):
+            return v.to(device=device, dtype=dtype, non_blocking=non_blocking)
+
+        x = {m: moved(v) for m, v in self.x.items()}
+        mask = {m: moved(v, None) for m, v in self.mask.items()}
+        return Batch(x, mask, None if self.y is None else moved(self.y), self.id, self.total)
 
     def select(
         self,
         modalities: Sequence[str],  # names to keep, in the order wanted
     ) -> "Batch":
-        "The same samples with a subset of the modalities. Raises CaratError for a name that the batch lacks."
+        "The same samples with some modalities only. Raises CaratError for one that is not there."
         if isinstance(modalities, str):
             modalities = (modalities,)
         lacking = [m for m in modalities if m not in self.x]
         if lacking:
             raise CaratError(f"this batch has no modality {lacking}; it has {list(self.x)}.")
-        return Batch(
-            {m: self.x[m] for m in modalities},
-            {m: self.mask[m] for m in modalities},
-            self.y,
-            self.id,
-            self.total,
-        )
+        x, mask = ({m: v[m] for m in modalities} for v in (self.x, self.mask))
+        return Batch(x, mask, self.y, self.id, self.total)
 
 # %% ../nbs/17_batch.ipynb #fbf75076
 def collate(
-    samples: Sequence[
-        Mapping
-    ],  # each {"id": str, "y": (C,) or None, modality: (L, d_m) array or tensor, or None}
+    # each {"id": str, "y": (C,) or None, modality: (L, d_m) array or tensor, or None}
+    samples: Sequence[Mapping],
     modalities: Mapping[str, int],  # {name: width d_m}, in the model's order
     max_steps: int | None = None,  # keep at most this many steps, the first ones
 ) -> Batch:  # padded at the end; T_m is the longest in the batch, and at least 1
-    "Pad ragged samples into a `Batch`. Raises CaratError for a wrong shape, an unknown key, or labels that differ in number."
+    """Pad ragged samples into a `Batch`.
+
+    Raises CaratError for a wrong shape, an unknown key, or labels that differ in number.
+    """
     if max_steps is not None and max_steps < 1:
         raise CaratError(f"max_steps is {max_steps}; it must be at least 1, or None for no limit.")
     ids, x, mask = [str(s.get("id", i)) for i, s in enumerate(samples)], {}, {}
-    for name, s in zip(ids, samples):
+    for name, s in zip(ids, samples, strict=True):
         unknown = [k for k in s if k not in modalities and k not in ("id", "y")]
         if unknown:
             raise CaratError(
-                f"sample '{name}' has the key {unknown[0]!r}, which is none of the modalities {list(modalities)}. Rename or remove it."
+                f"sample '{name}' has the key {unknown[0]!r}, which is none of the modalities "
+                f"{list(modalities)}. Rename or remove it."
             )
     for m, d in modalities.items():
-        rows = []
-        for name, s in zip(ids, samples):
-            v = s.get(m)
-            v = torch.zeros(0, d) if v is None or len(v) == 0 else torch.as_tensor(v)
-            if v.ndim != 2 or v.shape[1] != d:
-                raise CaratError(
-                    f"sample '{name}', modality '{m}': shape {tuple(v.shape)}, expected (steps, {d})."
-                )
-            rows.append(v[:max_steps])
-        dtype = (
-            torch.float64
-            if any(len(v) and v.dtype == torch.float64 for v in rows)
-            else torch.float32
-        )
-        T = max([1, *map(len, rows)])
-        x[m] = torch.zeros(len(rows), T, d, dtype=dtype)  # (B, T_m, d_m)
-        mask[m] = torch.zeros(len(rows), T, dtype=torch.bool)  # (B, T_m)
-        for b, v in enumerate(rows):
-            x[m][b, : len(v)] = v
-            mask[m][b, : len(v)] = True
-    ys = [s.get("y") for s in samples]
-    known = [v is not None for v in ys]
-    if any(known) and not all(known):
-        raise CaratError(
-            f"sample '{ids[known.index(False)]}' has no labels and others of its batch have. Give labels to all or to none."
-        )
-    y = None
-    if ys and all(known):
-        ys = [torch.as_tensor(v) for v in ys]
-        for name, v in zip(ids, ys):
-            if v.shape != ys[0].shape or v.ndim != 1:
-                raise CaratError(
-                    f"sample '{name}' has labels of shape {tuple(v.shape)} and the first of its batch {tuple(ys[0].shape)}; all need (C,)."
-                )
-        y = (torch.stack(ys) > 0).to(next(iter(x.values())).dtype)  # (B, C)
+        x[m], mask[m] = _padded(m, d, ids, samples, max_steps)
+    y = _labels(ids, [s.get("y") for s in samples])
+    if y is not None:
+        y = y.to(next(iter(x.values())).dtype)  # (B, C)
     return Batch(x, mask, y, ids)
+
+
+def _padded(m: str, d: int, ids, samples, max_steps: int | None) -> tuple:
+    "Features (B, T_m, d_m) and mask (B, T_m) of one modality."
+    rows = []
+    for name, s in zip(ids, samples, strict=True):
+        v = s.get(m)
+        v = torch.zeros(0, d) if v is None or len(v) == 0 else torch.as_tensor(v)
+        if v.ndim != 2 or v.shape[1] != d:
+            raise CaratError(
+                f"sample '{name}', modality '{m}': shape {tuple(v.shape)}, expected (steps, {d})."
+            )
+        rows.append(v[:max_steps])
+    double = any(len(v) and v.dtype == torch.float64 for v in rows)
+    T = max([1, *map(len, rows)])
+    x = torch.zeros(len(rows), T, d, dtype=torch.float64 if double else torch.float32)
+    mask = torch.zeros(len(rows), T, dtype=torch.bool)
+    for b, v in enumerate(rows):
+        x[b, : len(v)] = v
+        mask[b, : len(v)] = True
+    return x, mask
+
+
+def _labels(ids, ys) -> torch.Tensor | None:
+    "(B, C) bool, or None where no sample has labels."
+    known = [v is not None for v in ys]
+    if not any(known):
+        return None
+    if not all(known):
+        raise CaratError(
+            f"sample '{ids[known.index(False)]}' has no labels and others of its batch have. "
+            "Give labels to all or to none."
+        )
+    ys = [torch.as_tensor(v) for v in ys]
+    for name, v in zip(ids, ys, strict=True):
+        if v.shape != ys[0].shape or v.ndim != 1:
+            raise CaratError(
+                f"sample '{name}' has labels of shape {tuple(v.shape)} and the first of its batch "
+                f"{tuple(ys[0].shape)}; all need (C,)."
+            )
+    return torch.stack(ys) > 0

@@ -35,6 +35,7 @@ def _arrays(
     modalities: tuple[str, ...] = (),
     dtype: Literal["float32", "float16"] = "float32",
     nonfinite: Literal["error", "zero"] = "error",
+    positive_above: float | None = None,
     overwrite: bool = False,
 ):
     """Make a store of your own arrays: NumPy or HDF5.
@@ -47,11 +48,12 @@ def _arrays(
         modalities: Names of the modalities in the model's order; the source's own where not given.
         dtype: Of the stored features; float16 halves the size.
         nonfinite: What to do with NaN and infinity in features: error refuses them, zero puts 0.
+        positive_above: A label counts where its value is greater than this; 0 where not given, and labels in which all count are refused.
         overwrite: Replace the store where it exists.
     """
     from carat.data.arrays import prepare_arrays
 
-    _made(
+    _imported(
         prepare_arrays(
             source,
             out,
@@ -60,6 +62,7 @@ def _arrays(
             modalities=modalities or None,
             dtype=dtype,
             nonfinite=nonfinite,
+            positive_above=positive_above,
             overwrite=overwrite,
             progress=_terminal(),
         )

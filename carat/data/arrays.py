@@ -7,6 +7,7 @@ __all__ = ['check_offsets', 'prepare_arrays']
 
 # %% ../../nbs/71_arrays.ipynb #fd3aefce
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -14,37 +15,382 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from ..core import CaratError, as_text, guarded
+from ..core import SPLITS, CaratError, as_text, guarded
+from .report import Report, clean
 from .writer import StoreWriter, as_array
 
 # %% ../../nbs/71_arrays.ipynb #c4700c64
 _BLOCK = 32 << 20  # bytes of padded features that are read at a time
+_ROLES = ("y", "split", "id", "labels", "modalities")  # arrays that a name gives a role
+_PARTS = ("length", "mask", "values", "offsets")  # what a modality's further arrays end with
+_ORDER = ("t", "text", "v", "vision", "visual", "a", "audio", "acoustic")
+
+
+@dataclass
+class _Part:
+    "Named arrays of one file, or of Python: NumPy arrays, memory maps, HDF5 data sets or lists."
+
+    split: str | None  # of all its samples; None where an array says it
+    where: str  # for messages
+    arrays: dict  # read when they are indexed
+    file: h5py.File | None = None  # to be closed in the end
+
+    def __post_init__(self):
+        given, self.arrays = self.arrays, {}
+        for k, v in given.items():
+            name = str(k).replace("/", "_")
+            with guarded(f"cannot read '{k}' of {self.where}", "Give rows of equal length."):
+                self.arrays[name] = _taken(name, v)
+
+    def strings(self, key: str, n: int | None = None) -> list[str]:
+        "An array as strings, one for each of n samples."
+        v = [as_text(s) for s in self.arrays[key][:]]
+        if n is not None and len(v) != n:
+            raise CaratError(
+                f"{self.where}: '{key}' has {len(v)} entries and there are {n} samples. "
+                "Give one for each sample."
+            )
+        return v
+
+
+def _taken(key: str, v):
+    "An array as it is used here: tensors and plain lists become NumPy arrays."
+    if isinstance(v, torch.Tensor):
+        return as_array(v)
+    if isinstance(v, (list, tuple)):
+        flat = all(isinstance(item, (str, bytes, int, float, np.generic)) for item in v)
+        if flat or key in _ROLES or key.rsplit("_", 1)[-1] in _PARTS:
+            return np.asarray(v)
+    return v
+
+
+def _open_parts(source) -> list[_Part]:
+    "The arrays of a mapping, an .npz, an HDF5 file, or a folder of these."
+    if isinstance(source, Mapping):
+        if source and all(isinstance(v, Mapping) for v in source.values()):
+            return [_Part(str(k), f"the arrays of split '{k}'", v) for k, v in source.items()]
+        return [_Part(None, "the arrays given", source)]
+    path = Path(source)
+    if not path.exists():
+        raise CaratError(
+            f"there is no file or folder {path}. "
+            "Name an .npz, an .h5, or a folder of .npy files or of one such file per split."
+        )
+    if path.is_dir():
+        return _open_folder(path)
+    readable = "It must be an .npz of plain arrays or an HDF5 file, and whole."
+    with guarded(f"cannot read {path}", readable):
+        return [_open_npz(path)] if path.suffix == ".npz" else _open_hdf5(path)
+
+
+def _open_folder(path: Path) -> list[_Part]:
+    npy = sorted(path.glob("*.npy"))
+    if npy:
+        again = "Save them again with numpy.save, as plain arrays of numbers or strings."
+        with guarded(f"cannot read the arrays in {path}", again):
+            arrays = {p.stem: np.load(p, mmap_mode="r", allow_pickle=False) for p in npy}
+            return [_Part(None, str(path), arrays)]
+    files = sorted(p for p in path.iterdir() if p.suffix in (".npz", ".h5", ".hdf5"))
+    if not files:
+        raise CaratError(
+            f"{path} holds no .npy, .npz or .h5 file. "
+            "The chapter on your own arrays says what it may hold."
+        )
+    parts = []
+    for file in files:
+        for part in _open_parts(file):
+            part.split = file.stem
+            parts.append(part)
+    return parts
+
+
+def _open_npz(path: Path) -> _Part:
+    with np.load(path, allow_pickle=False) as z:
+        try:
+            return _Part(None, str(path), {k: z[k] for k in z.files})
+        except ValueError as e:
+            if "pickle" not in str(e).lower():
+                raise
+            raise CaratError(
+                f"{path} holds an array of Python objects, which is not read because it could run "
+                "code. Save sequences of unequal length as NAME_values (all rows, one after the "
+                "other) and NAME_offsets, or call prepare_arrays from Python with lists."
+            ) from e
+
+
+def _flat(group: h5py.Group) -> dict:
+    "All data sets of a group by name; `t/values` is called `t_values`."
+    found = {}
+
+    def visit(key, v):
+        if isinstance(v, h5py.Dataset):
+            found[key.removeprefix("extra/").replace("/", "_")] = v
+
+    group.visititems(visit)
+    attrs = group.file.attrs
+    for k in ("modalities", "labels") if "y" in found else ("modalities",):
+        if k in attrs and k not in found:
+            found[k] = np.array([as_text(v) for v in np.atleast_1d(attrs[k])], dtype=str)
+    return found
+
+
+def _open_hdf5(path: Path) -> list[_Part]:
+    f = h5py.File(path, "r", locking=False)
+    groups = [k for k in f if isinstance(f[k], h5py.Group)]
+    splits = [k for k in groups if any(isinstance(f[k].get(s), h5py.Dataset) for s in ("y", "id"))]
+    if not splits:
+        return [_Part(None, str(path), _flat(f), f)]
+    return [_Part(k, f"{path}, group '{k}'", _flat(f[k]), f) for k in splits]
+
+# %% ../../nbs/71_arrays.ipynb #1aff8fb6
+def _is_text(v) -> bool:
+    "Whether an array holds strings."
+    if isinstance(v, (list, tuple)):
+        return False  # lists of strings are arrays by now
+    if isinstance(v, h5py.Dataset):
+        return v.dtype.kind == "S" or h5py.check_string_dtype(v.dtype) is not None
+    if v.dtype.kind == "O":
+        return all(isinstance(s, (str, bytes)) for s in v.flat)
+    return v.dtype.kind in "US"
+
+
+def _in_pieces(v) -> bool:
+    "Whether an array is a list with one array per sample."
+    return isinstance(v, (list, tuple)) or (v.dtype.kind == "O" and not _is_text(v))
+
+
+def _owner(key: str, arrays: Mapping) -> str:
+    "The name that an array belongs to: `t` for `t_mask`, where there is a `t` that can have one."
+    base, _, part = key.rpartition("_")
+    if not base or part not in _PARTS:
+        return key
+    if part in ("values", "offsets") or f"{base}_values" in arrays:
+        return base
+    v = arrays.get(base)
+    steps = v is not None and (_in_pieces(v) or (v.ndim > 1 and not _is_text(v)))
+    return base if steps else key
+
+
+def _kind(part: _Part, name: str, n: int) -> str:
+    "What an array is, by its type: ragged, pieces, step, padded, strings or numbers."
+    if f"{name}_values" in part.arrays:
+        return "ragged"
+    if name not in part.arrays:
+        raise CaratError(
+            f"{part.where}: '{name}_offsets' is there without '{name}_values'. Give the rows, too."
+        )
+    v = part.arrays[name]
+    if not _in_pieces(v) and (v.ndim == 0 or (v.ndim > 1 and _is_text(v))):
+        raise CaratError(
+            f"{part.where}: '{name}' has shape {v.shape} and type {v.dtype}, which is neither "
+            "features nor one string or number for each sample. Leave it out."
+        )
+    if len(v) != n:
+        raise CaratError(
+            f"{part.where}: '{name}' has {len(v)} samples and there are {n}. Give one for each, "
+            "or None or a length of 0 where a modality is missing."
+        )
+    if _in_pieces(v):
+        return "pieces"
+    if _is_text(v):
+        return "strings"
+    if v.dtype.kind not in "biuf":
+        raise CaratError(
+            f"{part.where}: '{name}' is of type {v.dtype}, neither real numbers nor strings. "
+            "Convert it, or leave it out."
+        )
+    if v.ndim == 1:
+        return "numbers"
+    if v.ndim > 3:
+        raise CaratError(
+            f"{part.where}: '{name}' has shape {v.shape}, expected (N, T, d), "
+            "or (N, d) for one step per sample."
+        )
+    return "step" if v.ndim == 2 else "padded"
+
+
+_KEPT = ("strings", "numbers")  # what is no feature stays with its sample
+
+
+def _kinds(part: _Part, n: int) -> dict[str, str]:
+    "{name: kind} of all arrays but those that a name gives a role."
+    names = dict.fromkeys(_owner(k, part.arrays) for k in part.arrays if k not in _ROLES)
+    return {name: _kind(part, name, n) for name in names}
+
+
+def _told(part: _Part, name: str, kind: str, used: bool) -> str:
+    "What the report says of an array."
+    a = part.arrays
+    v = a[f"{name}_values"] if kind == "ragged" else a[name]
+    if kind in _KEPT:
+        what = "transcripts" if (kind, name) == ("strings", "text") else f"{kind}, one per sample"
+        return f"'{name}': {what}; kept with the samples, not a feature"
+    ways = {
+        "ragged": f"with '{name}_offsets'",
+        "pieces": "one array per sample",
+        "step": "one step per sample",
+        "padded": f"padded, with '{name}_{'mask' if f'{name}_mask' in a else 'length'}'",
+    }
+    if not used:
+        return f"'{name}': features that were left out, since the modalities were named without it"
+    if kind == "pieces":
+        return f"'{name}': features, {ways[kind]}"
+    shape = ", ".join(["all steps" if kind == "ragged" else "N", *map(str, v.shape[1:])])
+    return f"'{name}': features, ({shape}) {v.dtype}, {ways[kind]}"
 
 # %% ../../nbs/71_arrays.ipynb #82412ac8
-def check_offsets(where: str, modality: str, n: int, values, offsets) -> np.ndarray:
-    "Check offsets (n + 1,) against values (rows, d), and give them back as int64."
+def check_offsets(
+    where: str,  # the file, for messages
+    modality: str,  # its name
+    n: int,  # samples
+    values,  # (rows, d) array or HDF5 data set
+    offsets,  # (n + 1,)
+) -> np.ndarray:  # (n + 1,) int64
+    "Offsets that fit their values. Raises CaratError for others."
     if values.ndim != 2:
         raise CaratError(
-            f"{where}: the values of modality '{modality}' have shape {values.shape}, expected (rows, d)."
+            f"{where}: the values of modality '{modality}' have shape {values.shape}, "
+            "expected (rows, d)."
         )
     o = np.asarray(offsets[:])
     if o.shape != (n + 1,) or o.dtype.kind not in "iu":
         raise CaratError(
-            f"{where}: the offsets of modality '{modality}' are {o.dtype} {o.shape}; {n} samples need whole numbers, ({n + 1},): "
-            "sample i owns values[offsets[i]:offsets[i + 1]]."
+            f"{where}: the offsets of modality '{modality}' are {o.dtype} {o.shape}; {n} samples "
+            f"need whole numbers, ({n + 1},): sample i owns values[offsets[i]:offsets[i + 1]]."
         )
     o = o.astype(np.int64)
-    if (np.diff(o) < 0).any():
+    falls = np.flatnonzero(np.diff(o) < 0)
+    if len(falls):
         raise CaratError(
-            f"{where}: the offsets of modality '{modality}' fall after row {int(np.flatnonzero(np.diff(o) < 0)[0])}. They must never fall."
+            f"{where}: the offsets of modality '{modality}' fall after row {falls[0]}. "
+            "They must never fall."
         )
     if o[0] != 0 or o[-1] != len(values):
         raise CaratError(
-            f"{where}: the offsets of modality '{modality}' run from {o[0]} to {o[-1]}, and there are {len(values)} rows of values. They must run from 0 to that."
+            f"{where}: the offsets of modality '{modality}' run from {o[0]} to {o[-1]}, and there "
+            f"are {len(values)} rows of values. They must run from 0 to that."
         )
     return o
 
-# %% ../../nbs/71_arrays.ipynb #1aff8fb6
+
+def _ragged_reader(part: _Part, m: str, n: int):
+    a = part.arrays
+    if f"{m}_offsets" not in a:
+        raise CaratError(
+            f"{part.where}: '{m}_values' is there without '{m}_offsets'. Give offsets (N + 1,): "
+            "sample i owns values[offsets[i]:offsets[i + 1]]."
+        )
+    values = a[f"{m}_values"]
+    o = check_offsets(part.where, m, n, values, a[f"{m}_offsets"])
+    if m in a:
+        raise CaratError(f"{part.where}: '{m}' and '{m}_values' are both there. Keep one of them.")
+
+    def read(i, j):
+        return np.asarray(values[o[i] : o[j]]), np.diff(o[i : j + 1])
+
+    return values.shape[1], read
+
+
+def _piece_reader(part: _Part, m: str, n: int):
+    rows = [None if r is None or len(r) == 0 else as_array(r) for r in part.arrays[m]]
+    widths = {}
+    for i, r in enumerate(rows):
+        if r is not None and r.ndim != 2:
+            raise CaratError(
+                f"{part.where}: '{m}' of sample {i} has shape {r.shape}, expected (steps, d)."
+            )
+        if r is not None:
+            widths[r.shape[1]] = i
+    if len(widths) != 1:
+        raise CaratError(
+            f"{part.where}: '{m}' has widths {sorted(widths)}. "
+            "All samples need the same, and at least one must have steps."
+        )
+    d = next(iter(widths))
+
+    def read(i, j):
+        there = [r for r in rows[i:j] if r is not None]
+        lengths = np.array([0 if r is None else len(r) for r in rows[i:j]])
+        return np.concatenate([np.zeros((0, d), np.float32), *there]), lengths
+
+    return d, read
+
+
+def _step_reader(part: _Part, m: str, n: int):
+    a, length = part.arrays, np.ones(n)
+    for key in (f"{m}_mask", f"{m}_length"):
+        if key in a:
+            length = np.asarray(a[key][:])
+    if length.shape != (n,) or not np.isin(length, (0, 1)).all():
+        raise CaratError(
+            f"{part.where}: '{m}' has one step per sample, so its length or mask must be ({n},) "
+            "of 0 and 1."
+        )
+    keep = length > 0
+
+    def read(i, j):
+        return np.asarray(a[m][i:j])[keep[i:j]], keep[i:j].astype(np.int64)
+
+    return a[m].shape[1], read
+
+
+def _padded_reader(part: _Part, m: str, n: int):
+    v, T = part.arrays[m], part.arrays[m].shape[1]
+    if f"{m}_mask" in part.arrays:
+        mask = part.arrays[f"{m}_mask"]
+        if mask.shape != (n, T):
+            raise CaratError(
+                f"{part.where}: '{m}_mask' has shape {mask.shape}, expected ({n}, {T})."
+            )
+
+        def kept(i, j):
+            return np.asarray(mask[i:j]).astype(bool)
+
+    elif f"{m}_length" in part.arrays:
+        length = _padded_lengths(part, m, n, T)
+
+        def kept(i, j):
+            return np.arange(T) < length[i:j, None]
+
+    else:
+        raise CaratError(
+            f"{part.where}: '{m}' is padded {v.shape} and nothing says how long its samples are. "
+            f"Add '{m}_length' (N,) or '{m}_mask' (N, T), or leave '{m}' out: name the "
+            "modalities that you want (`modalities`, --modalities)."
+        )
+
+    def read(i, j):
+        k = kept(i, j)
+        return np.asarray(v[i:j])[k], k.sum(1)
+
+    return v.shape[2], read
+
+
+def _padded_lengths(part: _Part, m: str, n: int, T: int) -> np.ndarray:
+    length = np.asarray(part.arrays[f"{m}_length"][:])
+    if length.shape != (n,) or length.dtype.kind not in "iu":
+        raise CaratError(
+            f"{part.where}: '{m}_length' is {length.dtype} {length.shape}, "
+            f"expected whole numbers ({n},)."
+        )
+    bad = np.flatnonzero((length < 0) | (length > T))
+    if len(bad):
+        raise CaratError(
+            f"{part.where}: '{m}_length' of sample {bad[0]} is {length[bad[0]]}, "
+            f"and '{m}' has {T} steps."
+        )
+    return length
+
+
+# kind -> a function of (part, modality, n): its width, and (i, j) -> (values, lengths) of samples
+_READERS = {
+    "ragged": _ragged_reader,
+    "pieces": _piece_reader,
+    "step": _step_reader,
+    "padded": _padded_reader,
+}
+
+# %% ../../nbs/71_arrays.ipynb #00ad8064
 _ALIASES = {
     "training": "train",
     "val": "valid",
@@ -53,367 +399,297 @@ _ALIASES = {
     "development": "valid",
     "testing": "test",
 }
-_PARTS = ("length", "mask", "values", "offsets")
-_ORDER = ("t", "text", "v", "vision", "visual", "a", "audio", "acoustic")
 
 
-class _Arrays(dict):
-    "Named arrays of one file or of Python: values are NumPy arrays, memory maps, HDF5 data sets or lists, read when they are indexed."
+def _split_name(name: str) -> str:
+    "train, valid or test for whatever is a usual name of these; another name as it is."
+    low = name.strip().lower()
+    return low if low in SPLITS else _ALIASES.get(low, name.strip())
 
-    where, file = "", None
+
+def _count(part: _Part) -> int:
+    "How many samples there are: as many as labels, else as ids, else as the first array says."
+    a = {k: v for k, v in part.arrays.items() if _in_pieces(v) or v.ndim > 0}
+    for key in ("y", "id", "split"):
+        if key in a:
+            return len(a[key])
+    for key, v in a.items():
+        if key.endswith("_offsets"):
+            return len(v) - 1
+        if key not in _ROLES and not key.endswith("_values"):
+            return len(v)
+    raise CaratError(f"{part.where}: there are no samples; found {sorted(part.arrays)}.")
 
 
-def _open_arrays(source) -> list[tuple[str | None, _Arrays]]:
-    "[(split or None, arrays)] of a mapping, an .npz, an HDF5 file, or a folder of these."
-
-    def mapping(v, where):
-        whole = lambda k: (
-            k in ("y", "split", "id", "labels", "modalities", "text", "video")
-            or k.rsplit("_", 1)[-1] in _PARTS
-        )
-        a = _Arrays(
-            {
-                str(k): np.asarray(x)
-                if isinstance(x, (list, tuple)) and whole(str(k))
-                else as_array(x)
-                if isinstance(x, torch.Tensor)
-                else x
-                for k, x in v.items()
-            }
-        )
-        a.where = where
-        return a
-
-    if isinstance(source, Mapping):
-        if source and all(isinstance(v, Mapping) for v in source.values()):
-            return [(str(k), mapping(v, f"the arrays of split '{k}'")) for k, v in source.items()]
-        return [(None, mapping(source, "the arrays given"))]
-    path = Path(source)
-    if not path.exists():
+def _check_y(part: _Part):
+    "Refuse labels that are no columns of numbers, and labels without splits."
+    a = part.arrays
+    if "split" in a and not _is_text(a["split"]):
         raise CaratError(
-            f"there is no file or folder {path}. Name an .npz, an .h5, or a folder of .npy files or of one such file a split."
+            f"{part.where}: 'split' holds {a['split'].dtype}, expected strings (N,): "
+            "train, valid or test for each sample."
         )
-    if path.is_dir():
-        npy = sorted(path.glob("*.npy"))
-        if npy:
-            with guarded(
-                f"cannot read the arrays in {path}",
-                "Save them again with numpy.save, as plain arrays of numbers or strings.",
-            ):
-                return [
-                    (
-                        None,
-                        mapping(
-                            {p.stem: np.load(p, mmap_mode="r", allow_pickle=False) for p in npy},
-                            str(path),
-                        ),
-                    )
-                ]
-        files = sorted(p for p in path.iterdir() if p.suffix in (".npz", ".h5", ".hdf5"))
-        if not files:
-            raise CaratError(
-                f"{path} holds no .npy, .npz or .h5 file. The chapter on your own arrays says what it may hold."
-            )
-        return [(p.stem, a) for p in files for _, a in _open_arrays(p)]
-    with guarded(
-        f"cannot read {path}", "It must be an .npz of plain arrays or an HDF5 file, and whole."
-    ):
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as z:
-                try:
-                    return [(None, mapping({k: z[k] for k in z.files}, str(path)))]
-                except ValueError as e:
-                    if "pickle" not in str(e).lower():
-                        raise
-                    raise CaratError(
-                        f"{path} holds an array of Python objects, which is not read because it could run code. "
-                        "Save sequences of unequal length as NAME_values (all rows, one after the other) and NAME_offsets, or call prepare_arrays from Python with lists."
-                    ) from e
-        f = h5py.File(path, "r", locking=False)
-
-        def flat(group):
-            found = {}
-
-            def visit(key, v):
-                if isinstance(v, h5py.Dataset):
-                    found[key.removeprefix("extra/").replace("/", "_")] = v
-
-            group.visititems(visit)
-            for k in ("labels", "modalities"):
-                if k in f.attrs and k not in found:
-                    found[k] = np.array([as_text(v) for v in np.atleast_1d(f.attrs[k])])
-            return found
-
-        groups = [
-            k for k in f if isinstance(f[k], h5py.Group) and isinstance(f[k].get("y"), h5py.Dataset)
-        ]
-        found = [(k, mapping(flat(f[k]), f"{path}, group '{k}'")) for k in groups] or [
-            (None, mapping(flat(f), str(path)))
-        ]
-        for _, a in found:
-            a.file = f
-        return found
-
-
-def _strings(where: str, key: str, v, n: int) -> list[str]:
-    v = [as_text(s) for s in v[:]]
-    if len(v) != n:
+    if "y" not in a:
+        return
+    if np.ndim(a["y"]) != 2 or _is_text(a["y"]):
         raise CaratError(
-            f"{where}: '{key}' has {len(v)} entries and 'y' has {n} rows. Give one for each sample."
+            f"{part.where}: 'y' has shape {np.shape(a['y'])}, expected numbers (N, C): "
+            "one row per sample, one column per label."
         )
-    return v
-
-
-def _reader(a: _Arrays, m: str, n: int):
-    "Width of modality m and a function (i, j) -> (values, lengths) of rows i to j."
-    where = a.where
-    if f"{m}_values" in a:
-        if f"{m}_offsets" not in a:
-            raise CaratError(
-                f"{where}: '{m}_values' is there without '{m}_offsets'. Give offsets (N + 1,): sample i owns values[offsets[i]:offsets[i + 1]]."
-            )
-        values = a[f"{m}_values"]
-        o = check_offsets(where, m, n, values, a[f"{m}_offsets"])
-        return values.shape[1], lambda i, j: (
-            np.asarray(values[o[i] : o[j]]),
-            np.diff(o[i : j + 1]),
-        )
-    v = a[m]
-    if len(v) != n:
+    if part.split is None and "split" not in a:
         raise CaratError(
-            f"{where}: '{m}' has {len(v)} samples and 'y' has {n}. Give one for each, None or a length of 0 where it is missing."
+            f"{part.where}: 'split' (N,) is not there. Say for each sample whether it is in train, "
+            "valid or test, or give one file per split. Clips to predict need neither 'y' nor "
+            "'split'."
         )
-    if isinstance(v, (list, tuple)) or v.dtype == object:
-        rows = [None if r is None or len(r) == 0 else as_array(r) for r in v]
-        bad = [i for i, r in enumerate(rows) if r is not None and r.ndim != 2]
-        if bad:
-            raise CaratError(
-                f"{where}: '{m}' of sample {bad[0]} has shape {rows[bad[0]].shape}, expected (steps, d)."
-            )
-        widths = {r.shape[1]: i for i, r in enumerate(rows) if r is not None}
-        if len(widths) != 1:
-            raise CaratError(
-                f"{where}: '{m}' has widths {sorted(widths)}. All samples need the same, and at least one must have steps."
-            )
-        d = next(iter(widths))
-        return d, lambda i, j: (
-            np.concatenate(
-                [np.zeros((0, d), np.float32)] + [r for r in rows[i:j] if r is not None]
-            ),
-            np.array([0 if r is None else len(r) for r in rows[i:j]]),
-        )
-    if v.ndim == 2:  # one step a sample
-        length = (
-            np.asarray(a[f"{m}_length"][:])
-            if f"{m}_length" in a
-            else np.asarray(a[f"{m}_mask"][:])
-            if f"{m}_mask" in a
-            else np.ones(n)
-        )
-        if length.shape != (n,) or not np.isin(length, (0, 1)).all():
-            raise CaratError(
-                f"{where}: '{m}' has one step a sample, so its length or mask must be ({n},) of 0 and 1."
-            )
-        keep = length > 0
-        return v.shape[1], lambda i, j: (np.asarray(v[i:j])[keep[i:j]], keep[i:j].astype(np.int64))
-    if v.ndim != 3:
-        raise CaratError(
-            f"{where}: '{m}' has shape {v.shape}, expected (N, T, d), or (N, d) for one step a sample."
-        )
-    T = v.shape[1]
-    if f"{m}_mask" in a:
-        mask = a[f"{m}_mask"]
-        if mask.shape != (n, T):
-            raise CaratError(f"{where}: '{m}_mask' has shape {mask.shape}, expected ({n}, {T}).")
-
-        def padded(i, j):
-            k = np.asarray(mask[i:j]).astype(bool)
-            return np.asarray(v[i:j])[k], k.sum(1)
-    elif f"{m}_length" in a:
-        length = np.asarray(a[f"{m}_length"][:])
-        bad = (
-            np.flatnonzero((length < 0) | (length > T))
-            if length.shape == (n,) and length.dtype.kind in "iu"
-            else None
-        )
-        if bad is None:
-            raise CaratError(
-                f"{where}: '{m}_length' is {length.dtype} {length.shape}, expected whole numbers ({n},)."
-            )
-        if len(bad):
-            raise CaratError(
-                f"{where}: '{m}_length' of sample {bad[0]} is {length[bad[0]]}, and '{m}' has {T} steps."
-            )
-
-        def padded(i, j):
-            return np.asarray(v[i:j])[np.arange(T) < length[i:j, None]], length[i:j].astype(
-                np.int64
-            )
-    else:
-        raise CaratError(
-            f"{where}: '{m}' is padded {v.shape} and nothing says how long its samples are. Add '{m}_length' (N,) or '{m}_mask' (N, T)."
-        )
-    return v.shape[2], padded
 
 
-def _sources_agree(parts, labels, modalities) -> tuple[list, list, list]:
-    "Names of labels, of modalities, and of the strings that are carried along; the same in every part."
-    for split, a in parts:
-        if "y" not in a:
+def _agreed_labels(parts: list[_Part], labels) -> list[str]:
+    "The names of the labels, the same in every part; none where no part has labels."
+    labelled = [p for p in parts if "y" in p.arrays]
+    named = [p for p in parts if "labels" in p.arrays]
+    if labels is None and named:
+        labels = named[0].strings("labels")
+    if not labelled:
+        if labels:
             raise CaratError(
-                f"{a.where}: there are no labels: 'y' (N, C) is not there; found {sorted(a)}. Name the array 'y'."
+                f"{parts[0].where}: the labels are named, and 'y' (N, C) is not there; found "
+                f"{sorted(parts[0].arrays)}. Add 'y', or leave out the names for clips whose "
+                "labels are unknown."
             )
-        if np.ndim(a["y"]) != 2:
-            raise CaratError(
-                f"{a.where}: 'y' has shape {np.shape(a['y'])}, expected (N, C): one row a sample, one column a label."
-            )
-        if split is None and "split" not in a:
-            raise CaratError(
-                f"{a.where}: 'split' (N,) is not there. Say for each sample whether it is in train, valid or test, or give one file a split."
-            )
-        if labels is None and "labels" in a:
-            labels = [as_text(v) for v in a["labels"][:]]
-        if modalities is None and "modalities" in a:
-            modalities = [as_text(v) for v in a["modalities"][:]]
-    where = parts[0][1].where
+        return []
     if labels is None:
         raise CaratError(
-            f"{where}: the names of the labels are not there. Add 'labels' (C,), or give them as an argument."
+            f"{labelled[0].where}: the names of the labels are not there. "
+            "Add 'labels' (C,), or give them as an argument."
         )
-    for _, a in parts:
-        if np.shape(a["y"])[1] != len(labels):
+    labels = [str(v) for v in labels]
+    for p in labelled:
+        columns = np.shape(p.arrays["y"])[1]
+        if columns != len(labels):
             raise CaratError(
-                f"{a.where}: 'y' has {np.shape(a['y'])[1]} columns and there are {len(labels)} labels {list(labels)}. Give one name a column."
+                f"{p.where}: 'y' has {columns} columns and there are {len(labels)} labels "
+                f"{labels}. Give one name per column."
             )
-        if "labels" in a and [as_text(v) for v in a["labels"][:]] != list(labels):
+    for p in named:
+        if p.strings("labels") != labels:
             raise CaratError(
-                f"{a.where}: the labels are {[as_text(v) for v in a['labels'][:]]}, and {list(labels)} elsewhere. Columns must mean the same everywhere."
+                f"{p.where}: the labels are {p.strings('labels')}, and {labels} elsewhere. "
+                "Columns must mean the same everywhere."
             )
-    other = ("id", "y", "split", "labels", "modalities", "text", "video")
-    base = lambda k: k.rsplit("_", 1)[0] if "_" in k and k.rsplit("_", 1)[1] in _PARTS else k
+    return labels
+
+
+def _agreed_modalities(parts: list[_Part], kinds: list[dict], modalities) -> list[str]:
+    "The names of the modalities, in the model's order, which every part must have."
+    for p in parts:
+        if modalities is None and "modalities" in p.arrays:
+            modalities = p.strings("modalities")
     if modalities is None:
-        found = list(dict.fromkeys(base(k) for k in parts[0][1] if k not in other))
+        found = [m for m, kind in kinds[0].items() if kind not in _KEPT]
         modalities = sorted(found, key=lambda m: _ORDER.index(m) if m in _ORDER else len(_ORDER))
     if not modalities:
         raise CaratError(
-            f"{where}: no modality is there; found {sorted(parts[0][1])}. Add features under a name of your own, such as 't'."
+            f"{parts[0].where}: no modality is there; found {sorted(parts[0].arrays)}. "
+            "Add features under a name of your own, such as 't': numbers (N, T, d), or (N, d) for "
+            "one step each."
         )
-    for _, a in parts:
+    for p, kind in zip(parts, kinds, strict=True):
         for m in modalities:
-            if m not in a and f"{m}_values" not in a:
+            if m not in kind:
                 raise CaratError(
-                    f"{a.where}: modality '{m}' is not there; found {sorted(a)}. Name its array '{m}' or '{m}_values'."
+                    f"{p.where}: modality '{m}' is not there; found {sorted(p.arrays)}. "
+                    f"Name its array '{m}' or '{m}_values'."
                 )
-    return (
-        list(labels),
-        list(modalities),
-        [k for k in ("text", "video") if all(k in a for _, a in parts)],
-    )
+            if kind[m] in _KEPT:
+                raise CaratError(
+                    f"{p.where}: '{m}' holds {kind[m]}, one per sample, and cannot be a modality: "
+                    "features are numbers (N, T, d) or (N, d). Leave it out of the modalities."
+                )
+    return list(modalities)
 
 
-def _copy_arrays(
-    w: StoreWriter, split: str | None, a: _Arrays, readers, carried, nonfinite, progress
-):
-    "Copy one part of a source into the store, block by block."
-    n = len(a["y"])
-    names = [split] * n if split is not None else _strings(a.where, "split", a["split"], n)
-    names = np.array([_ALIASES.get(k.lower(), k) for k in names], object)
-    ids = (
-        _strings(a.where, "id", a["id"], n)
-        if "id" in a
-        else [f"{k}-{i}" for i, k in enumerate(names)]
-    )
-    strings = {k: _strings(a.where, k, a[k], n) for k in carried}
-    row = max(
-        1,
-        sum(
-            d * (a[m].shape[1] if getattr(a.get(m), "ndim", 0) == 3 else 60) * 4
-            for m, (d, _) in readers.items()
-        ),
-    )
-    size = max(1, min(2048, _BLOCK // row))
+def _positive(part: _Part, labels: Sequence[str], above: float | None) -> np.ndarray | None:
+    "The labels of a part (N, C), 0 where they do not count; soft ones only where `above` is given."
+    if "y" not in part.arrays:
+        return None
+    with guarded(f"cannot read the labels of {part.where}", "They must be numbers (N, C)."):
+        y = np.asarray(part.arrays["y"][:], np.float32)
+    if above is not None:
+        return np.where(y <= above, 0, y)
+    for c, column in zip(labels, y.T, strict=True):
+        between = (column > 0) & (column < 1)
+        if between.any() and (column > 0).all():
+            raise CaratError(
+                f"{part.where}: every value of the label '{c}' in 'y' is above 0 "
+                f"({column.min():.3g} to {column.max():.3g}), so each of its {len(column)} samples "
+                "would have it. If these are probabilities, say from where on a label counts: "
+                f"positive_above=0.5 (--positive-above 0.5) gives {int((column > 0.5).sum())} of "
+                f"{len(column)}."
+            )
+    return y
+
+# %% ../../nbs/71_arrays.ipynb #b589ba44
+@dataclass
+class _Source:
+    "All that is known once the arrays agree with each other."
+
+    parts: list[_Part]
+    counts: list[int]  # samples of each part
+    kinds: list[dict]  # {name: kind} of each part
+    labels: list[str]
+    widths: dict[str, int]  # {modality: width}
+    readers: list[dict]  # {modality: (i, j) -> (values, lengths)} of each part
+    extras: dict[str, tuple]  # what is kept with the samples, as the writer declares it
+
+
+def _understood(parts: list[_Part], labels, modalities) -> _Source:
+    "What the arrays are. Raises CaratError where they do not fit each other."
+    for p in parts:
+        _check_y(p)
+    counts = [_count(p) for p in parts]
+    labels = _agreed_labels(parts, labels)
+    kinds = [_kinds(p, n) for p, n in zip(parts, counts, strict=True)]
+    names = _agreed_modalities(parts, kinds, modalities)
+    widths, readers = {}, []
+    for p, n, kind in zip(parts, counts, kinds, strict=True):
+        readers.append({})
+        for m in names:
+            d, readers[-1][m] = _READERS[kind[m]](p, m, n)
+            if widths.setdefault(m, d) != d:
+                raise CaratError(
+                    f"{p.where}: '{m}' has width {d}, and {widths[m]} in {parts[0].where}. "
+                    "A modality has one width."
+                )
+    extras = {}
+    for k, kind in kinds[0].items():
+        if kind in _KEPT and all(other.get(k) == kind for other in kinds):
+            extras[k] = ("str", ()) if kind == "strings" else (parts[0].arrays[k].dtype, ())
+    return _Source(parts, counts, kinds, labels, widths, readers, extras)
+
+
+def _tell(report: Report, source: _Source):
+    "Say in the report what each array was taken for."
+    for p, kinds in zip(source.parts, source.kinds, strict=True):
+        for name, kind in kinds.items():
+            if kind in _KEPT and name not in source.extras:
+                report.note(f"'{name}' is not in every file and was left out")
+            else:
+                report.note(_told(p, name, kind, kind in _KEPT or name in source.widths))
+        if "y" not in p.arrays:
+            whose = "all samples" if p.split is None else f"split '{_split_name(p.split)}'"
+            report.note(f"no 'y': the labels of {whose} are unknown")
+
+
+def _sample_names(part: _Part, n: int) -> tuple[np.ndarray, list[str]]:
+    "The split and the id of each sample."
+    if part.split is not None:
+        splits = [part.split] * n
+    else:
+        splits = part.strings("split", n) if "split" in part.arrays else ["clips"] * n
+    splits = np.array([_split_name(k) for k in splits], object)
+    if "id" in part.arrays:
+        return splits, part.strings("id", n)
+    return splits, [f"{k}-{i}" for i, k in enumerate(splits)]
+
+
+def _finite(report: Report, split: str, m: str, values, zero: bool) -> np.ndarray:
+    "Values as float32; where they are to be 0 if not finite, that is done and counted."
+    values = np.asarray(values, np.float32)
+    if not zero:
+        return values
+    values, counts = clean(values)
+    report.nonfinite(split, m, *counts)
+    return values
+
+
+def _row_bytes(part: _Part, kinds: Mapping, widths: Mapping) -> int:
+    "About how much memory a sample takes while it is read."
+    total = 0
+    for m, d in widths.items():
+        steps = part.arrays[m].shape[1] if kinds[m] == "padded" else 60
+        total += 4 * d * steps
+    return max(1, total)
+
+
+def _copy(w: StoreWriter, source: _Source, at: int, y, report: Report, zero: bool, progress: bool):
+    "Bring one part into the store, block by block."
+    part, n, readers = source.parts[at], source.counts[at], source.readers[at]
+    splits, ids = _sample_names(part, n)
+    kept = {}
+    for k, (dtype, _) in source.extras.items():
+        kept[k] = part.strings(k, n) if dtype == "str" else np.asarray(part.arrays[k][:])
+    size = max(1, min(2048, _BLOCK // _row_bytes(part, source.kinds[at], source.widths)))
     with (
-        guarded(f"cannot read {a.where}", "Is the file whole, and are its features numbers?"),
-        tqdm(total=n, desc=split or "samples", unit=" samples", disable=not progress) as bar,
+        guarded(f"cannot read {part.where}", "Is the file whole, and are its features numbers?"),
+        tqdm(total=n, desc=part.split or "samples", unit=" samples", disable=not progress) as bar,
     ):
         for i in range(0, n, size):
             j = min(n, i + size)
-            y, x = np.asarray(a["y"][i:j]), {}
-            for m, (d, read) in readers.items():
-                values, lengths = read(i, j)
-                values = np.asarray(values, np.float32)
-                x[m] = (
-                    np.where(np.isfinite(values), values, 0) if nonfinite == "zero" else values,
-                    lengths,
-                )
-            for k in dict.fromkeys(names[i:j]):
-                mine = np.flatnonzero(names[i:j] == k)
-                part = {
-                    m: (v[np.repeat(names[i:j] == k, lengths)], lengths[mine])
-                    for m, (v, lengths) in x.items()
-                }
+            x = {m: read(i, j) for m, read in readers.items()}
+            for k in dict.fromkeys(splits[i:j]):
+                here = splits[i:j] == k
+                rows, mine = i + np.flatnonzero(here), {}
+                for m, (values, lengths) in x.items():
+                    values = values[np.repeat(here, lengths)]
+                    mine[m] = _finite(report, k, m, values, zero), lengths[here]
+                    report.count_lengths(k, m, lengths[here])
+                about = report.split(k)
+                about["rows"] = about.get("rows", 0) + len(rows)
+                if y is not None:
+                    report.count_labels(k, y[rows], source.labels)
                 w.add_many(
                     k,
-                    [ids[i + b] for b in mine],
-                    y[mine],
-                    part,
-                    {key: [v[i + b] for b in mine] for key, v in strings.items()},
+                    [ids[r] for r in rows],
+                    None if y is None else y[rows],
+                    mine,
+                    {key: [v[r] for r in rows] for key, v in kept.items()},
                 )
             bar.update(j - i)
 
-# %% ../../nbs/71_arrays.ipynb #b589ba44
+
 def prepare_arrays(
-    source,  # an .npz, an HDF5 file, a folder (of .npy files, or of one such file a split), or a dict of arrays: see the layout below
+    # an .npz, an HDF5 file, a folder (of .npy files, or of one such file per split), or a mapping
+    source,
     out: str | Path,  # the store to make
     name: str | None = None,  # the data set's name; None takes that of the file
-    labels: Sequence[str]
-    | None = None,  # names of the columns of y; None takes the source's own `labels`
-    modalities: Sequence[str]
-    | None = None,  # their names in the model's order; None takes the source's own `modalities`, or all in the order text, vision, audio, others
+    # names of the columns of y; None takes the source's own `labels`
+    labels: Sequence[str] | None = None,
+    # their names in the model's order; None takes the source's own `modalities`, or all features
+    # in the order text, vision, audio, others
+    modalities: Sequence[str] | None = None,
     dtype: str = "float32",  # of stored features: float16 halves the size
-    nonfinite: str = "error",  # what to do with NaN and infinity in features: "error" refuses, "zero" puts 0
+    # what to do with NaN and infinity in features: "error" refuses them, "zero" puts 0
+    nonfinite: str = "error",
+    # a label counts where y is greater; None: greater than 0, and labels that all would be refused
+    positive_above: float | None = None,
     overwrite: bool = False,  # replace `out` where it exists
     progress: bool = True,  # show a bar
-) -> Path:  # `out`
-    """Turn anybody's own arrays into a store. HDF5 files and folders of .npy files are read in blocks, so they may be larger than memory.
+) -> Path:  # `out`; its attribute `report` says what each array was taken for
+    """Turn anybody's own arrays into a store.
 
+    HDF5 files and folders of .npy files are read in blocks, so they may be larger than memory.
     Raises CaratError for arrays that do not fit each other, and for all that `StoreWriter` refuses.
     """
     if nonfinite not in ("error", "zero"):
         raise CaratError(f"nonfinite is {nonfinite!r}; it must be 'error' or 'zero'.")
-    out, parts = Path(out), _open_arrays(source)
+    out, file = Path(out), None if isinstance(source, Mapping) else Path(source)
+    parts = _open_parts(source)
     try:
-        if (
-            isinstance(source, (str, Path))
-            and out.exists()
-            and out.resolve() == Path(source).resolve()
-        ):
+        if file is not None and out.exists() and out.resolve() == file.resolve():
             raise CaratError(f"{out} is the source itself. Choose another name for the store.")
-        order = _sources_agree(parts, labels, modalities)
-        labels, names, carried = order
-        readers = [{m: _reader(a, m, len(a["y"])) for m in names} for _, a in parts]
-        widths = {m: d for m, (d, _) in readers[0].items()}
-        for (_, a), r in zip(parts, readers):
-            for m, (d, _) in r.items():
-                if d != widths[m]:
-                    raise CaratError(
-                        f"{a.where}: '{m}' has width {d}, and {widths[m]} in {parts[0][1].where}. A modality has one width."
-                    )
-        if name is None:
-            name = "my data" if isinstance(source, Mapping) else Path(source).stem
-        with StoreWriter(
-            out,
-            name,
-            labels,
-            widths,
-            dtype=dtype,
-            extras={k: ("str", ()) for k in carried},
-            overwrite=overwrite,
-        ) as w:
-            for (split, a), r in zip(parts, readers):
-                _copy_arrays(w, split, a, r, carried, nonfinite, progress)
+        found = _understood(parts, labels, modalities)
+        ys = [_positive(p, found.labels, positive_above) for p in parts]
+        report = Report("arrays of your own", [] if file is None else [file])
+        _tell(report, found)
+        name = name or ("my data" if file is None else file.stem)
+        how = dict(dtype=dtype, extras=found.extras, overwrite=overwrite)
+        with StoreWriter(out, name, found.labels, found.widths, **how) as w:
+            for at, y in enumerate(ys):
+                _copy(w, found, at, y, report, nonfinite == "zero", progress)
+            w.attrs["report"] = report.to_json()
     finally:
-        for _, a in parts:
-            if a.file is not None:
-                a.file.close()
+        for p in parts:
+            if p.file is not None:
+                p.file.close()
     return out

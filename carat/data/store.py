@@ -256,7 +256,8 @@ class RaggedSplit:
             v = self.read_extra(name)
             if len(v) != len(self):
                 raise CaratError(
-                    f"{self.where}: '{name}' has {len(v)} rows for {len(self)} samples. {self.again}"
+                    f"{self.where}: '{name}' has {len(v)} rows for {len(self)} samples. "
+                    f"{self.again}"
                 )
             text = v.dtype.kind in "OS"
             self._extra[name] = np.array([as_text(s) for s in v], dtype=str) if text else v
@@ -316,7 +317,7 @@ class RaggedSplit:
         self._whole[device] = whole, y
 
     def _read(self, data: Mapping, rows: np.ndarray, max_steps: int | None, device) -> dict:
-        "Some rows on a device, still ragged: {modality: (values and a row of zeros, starts, lengths)}."
+        "Rows on a device, still ragged: {modality: (values and a row of zeros, starts, lengths)}."
         block = {}
         for m, o in self._offsets.items():
             lengths = o[rows + 1] - o[rows]
@@ -407,9 +408,9 @@ class RaggedSplit:
     ) -> Iterator[Batch]:
         """All samples once, in batches padded on the device.
 
-        Every rank gets the same number of batches; if the last is shorter than `world`, some are empty.
-        Raises CaratError for a value that is not finite, a file that changed since it was opened, and
-        arguments out of range.
+        Every rank gets the same number of batches; if the last is shorter than `world`, some are
+        empty. Raises CaratError for a value that is not finite, a file that changed since it was
+        opened, and arguments out of range.
         """
         if batch_size < 1:
             raise CaratError(f"batch_size is {batch_size}; it must be at least 1.")
@@ -504,8 +505,8 @@ class Split(RaggedSplit):
             return
         if y.shape != (n, len(labels)):
             raise CaratError(
-                f"{self.where}: labels of shape {y.shape}, and {n} ids and {len(labels)} label names "
-                f"{list(labels)} need ({n}, {len(labels)}). {self.again}"
+                f"{self.where}: labels of shape {y.shape}, and {n} ids and {len(labels)} label "
+                f"names {list(labels)} need ({n}, {len(labels)}). {self.again}"
             )
         if y.dtype.kind not in "fiub":
             raise CaratError(
@@ -540,8 +541,8 @@ class Split(RaggedSplit):
             )
         if o[0] != 0 or o[-1] != rows:
             raise CaratError(
-                f"{self.where}: the offsets of modality '{m}' run from {o[0]} to {o[-1]}, and there "
-                f"are {rows} rows of values. The file is damaged: write it again."
+                f"{self.where}: the offsets of modality '{m}' run from {o[0]} to {o[-1]}, and "
+                f"there are {rows} rows of values. {self.damaged}"
             )
         return o
 
@@ -558,7 +559,8 @@ class Split(RaggedSplit):
         "Names of what else the store holds for each sample."
         with self.store._open() as f, self._reading():
             g = f[self.name]
-            return (["text"] if "text" in g else []) + (list(g["extra"]) if "extra" in g else [])
+            text = ["text"] if isinstance(g.get("text"), h5py.Dataset) else []
+            return text + (list(g["extra"]) if "extra" in g else [])
 
     def read_extra(
         self,
@@ -635,7 +637,8 @@ class Store(BaseStore):
             raise CaratError(f"{self.path} is a folder, not a store. {then}")
         if not self.path.exists():
             raise CaratError(
-                f"there is no store at {self.path}. Check the path, or make one with `carat prepare`."
+                f"there is no store at {self.path}. "
+                "Check the path, or make one with `carat prepare`."
             )
         self._stamp, self._splits = None, {}
         damaged = guarded(f"cannot read {self.path}", "The file is damaged: write it again.")
@@ -658,7 +661,8 @@ class Store(BaseStore):
         if self.version not in VERSIONS:
             raise CaratError(
                 f"{self.path} is a carat store of version {self.version}, and this package reads "
-                f"{' and '.join(map(str, VERSIONS))}. Update the package, or prepare the data again."
+                f"{' and '.join(map(str, VERSIONS))}. "
+                "Update the package, or prepare the data again."
             )
         lacking = [k for k in _HEAD[2:] if k not in a]
         if lacking:
@@ -757,7 +761,8 @@ def data_folder() -> Path | None:  # the folder, or None where CARAT_DATA is not
     folder = Path(name).expanduser()
     if not folder.is_dir():
         raise CaratError(
-            f"CARAT_DATA={name} is not a folder: name one that holds prepared data sets, or unset it"
+            f"CARAT_DATA={name} is not a folder: "
+            "name one that holds prepared data sets, or unset it"
         )
     return folder
 

@@ -21,10 +21,12 @@ from ..core import CaratError, as_text, guarded, sync_to_disk
 
 # %% ../../nbs/80_writer.ipynb #116fdae4
 FORMAT = "carat store"
-VERSIONS = (1, 2)  # a file has the lowest that can say what is in it; 2 may lack labels
+# A file has the lowest version that can say what is in it; with version 2 it may lack labels, or
+# have a modality that is called text.
+VERSIONS = (1, 2)
 CHUNK = 128 << 10  # bytes of one HDF5 chunk
 _BUFFER = 8 << 20  # bytes that a writer holds back before it writes
-_RESERVED = ("id", "y", "text", "extra")  # names inside a split that no modality may have
+_RESERVED = ("id", "y", "extra")  # names inside a split that no modality may have
 _STRING = np.dtype("S")  # UTF-8, as long as the longest
 
 # %% ../../nbs/80_writer.ipynb #bee6d4fd
@@ -222,6 +224,10 @@ class StoreWriter:
                     f"{say}: '{m}' cannot name a modality. Choose a name without spaces and "
                     f"slashes, and none of {list(_RESERVED)}."
                 )
+        if "text" in self.modalities and "text" in self.extras:
+            raise CaratError(
+                f"{say}: 'text' names a modality and what was said. Choose another name for one."
+            )
         for m, v in self.dtype.items():
             if np.dtype(v) not in (np.dtype("float16"), np.dtype("float32")):
                 raise CaratError(f"{say}: dtype {v} of modality '{m}'. Use float16 or float32.")
@@ -422,7 +428,8 @@ class StoreWriter:
                 for column in grown.columns.values():
                     column.finish()
             labelled = all(grown.labelled for grown in self._splits.values())
-            head = dict(format=FORMAT, version=1 if labelled else 2, name=self.name)
+            version = 1 if labelled and "text" not in self.modalities else 2
+            head = dict(format=FORMAT, version=version, name=self.name)
             head["labels"] = np.array(self.labels, dtype=str)
             head |= dict(modalities=list(self.modalities), widths=list(self.modalities.values()))
             for k, v in (self.attrs | head).items():

@@ -10,7 +10,9 @@ import torch
 from carat.core import CaratError
 from carat.data import arrays as module
 from carat.data.arrays import prepare_arrays
+from carat.data.report import Report
 from carat.data.store import Store, check_store
+from carat.data.writer import StoreWriter
 
 
 def message(f) -> str:
@@ -79,11 +81,11 @@ def test_order_of_modalities(tmp_path):
     given = {k: v for k, v in arrays().items() if "face" not in k and "voice" not in k} | {
         m: np.ones((20, 2)) for m in ("a", "x", "v", "t")
     }
-    order = lambda source, **more: list(
-        Store(
-            prepare_arrays(source, tmp_path / "s.h5", overwrite=True, progress=False, **more)
-        ).modalities
-    )
+
+    def order(source, **more):
+        made = prepare_arrays(source, tmp_path / "s.h5", overwrite=True, progress=False, **more)
+        return list(Store(made).modalities)
+
     assert order(saved(given, tmp_path / "m.h5")) == ["t", "v", "a", "x"] == order(given)
     assert order(given, modalities=["x", "a"]) == ["x", "a"]
     assert order(given | {"modalities": ["a", "t", "v"]}) == ["a", "t", "v"]
@@ -173,7 +175,10 @@ def test_lists_of_unequal_widths(tmp_path):
 
 
 def test_files_that_cannot_be_read(tmp_path):
-    make = lambda source: message(lambda: prepare_arrays(source, tmp_path / "s.h5", progress=False))
+
+    def make(source):
+        return message(lambda: prepare_arrays(source, tmp_path / "s.h5", progress=False))
+
     assert "nothing.npz" in make(tmp_path / "nothing.npz")
     (tmp_path / "empty").mkdir()
     assert "empty" in make(tmp_path / "empty")
@@ -225,3 +230,184 @@ def test_pickled_objects_are_never_loaded(tmp_path):
     np.save(folder / "voice.npy", bad)
     assert "harm" in message(lambda: prepare_arrays(folder, tmp_path / "s.h5", progress=False))
     assert not (tmp_path / "harmed").exists()
+
+
+# an array is what its type says
+
+
+def made(source, path, **more):
+    "A store of these arrays, and what its report says."
+    store = Store(prepare_arrays(source, path, overwrite=True, progress=False, **more))
+    return store, str(Report.from_json(store.attrs["report"]))
+
+
+@pytest.mark.parametrize("kind", ["python", ".npz", ".h5", "folder"])
+def test_numbers_are_features_and_strings_are_not(tmp_path, kind):
+    rng = np.random.default_rng(0)
+    text, video = rng.normal(size=(20, 9)).astype("f4"), rng.normal(size=(20, 3, 4)).astype("f4")
+    given = arrays() | {
+        "text": text,
+        "video": video,
+        "video_length": np.full(20, 3),
+        "transcript": np.array([f"wörd {i}" for i in range(20)]),
+        "speaker": np.arange(20) % 4,
+        "age": np.linspace(20, 40, 20),
+    }
+    source = given
+    if kind == "folder":
+        source = tmp_path / "mine"
+        source.mkdir()
+        for k, v in given.items():
+            np.save(source / f"{k}.npy", v)
+    elif kind != "python":
+        for k in ("id", "labels", "split", "transcript"):
+            given[k] = np.array([str(v).encode() for v in given[k]])
+        source = saved(given, tmp_path / f"mine{kind}")
+    store, said = made(source, tmp_path / "s.h5")
+    assert dict(store.modalities) == {"text": 9, "face": 4, "video": 4, "voice": 3}
+    train, rows = store["train"], np.arange(0, 20, 3)
+    batch = train.batch(range(7))
+    assert np.array_equal(batch.x["text"][:, 0], text[rows])
+    assert np.array_equal(batch.x["video"], video[rows])
+    assert train.text is None and sorted(train.extras) == ["age", "speaker", "transcript"]
+    assert train.extra("speaker").tolist() == (rows % 4).tolist()
+    assert train.extra("age").dtype == np.float64
+    if kind == "python":
+        assert train.extra("transcript").tolist() == [f"wörd {i}" for i in rows]
+    for line in (
+        "'text': features, (N, 9) float32, one step per sample",
+        "'video': features, (N, 3, 4) float32, padded, with 'video_length'",
+        "'face': features, (N, 4) float64, one step per sample",
+        "'transcript': strings, one per sample; kept with the samples, not a feature",
+        "'speaker': numbers, one per sample; kept with the samples, not a feature",
+    ):
+        assert line in said, (line, said)
+
+
+def test_a_modality_called_text_travels_on(tmp_path):
+    given = arrays() | {"text": np.random.default_rng(0).normal(size=(20, 9))}
+    first, _ = made(given, tmp_path / "a.h5")
+    second, _ = made(first.path, tmp_path / "b.h5")
+    assert list(second.modalities) == list(first.modalities) == ["text", "voice", "face"]
+    for a, b in zip(first["train"].batches(9), second["train"].batches(9), strict=True):
+        assert torch.equal(a.x["text"], b.x["text"])
+    check_store(second.path)
+
+    def both():
+        how = dict(extras={"text": ("str", ())})
+        with StoreWriter(tmp_path / "c.h5", "n", ["l"], {"text": 1}, **how):
+            pass
+
+    assert "'text' names a modality and what was said" in message(both)
+
+
+def test_what_is_not_used_is_said(tmp_path):
+    given = arrays() | {"text": ["so"] * 20}
+    store, said = made(given, tmp_path / "s.h5", modalities=["voice"])
+    assert list(store.modalities) == ["voice"] and store["train"].text == ["so"] * 7
+    assert "'face': features that were left out" in said
+    assert "'text': transcripts; kept with the samples" in said
+    parts = {"train": arrays(), "valid": arrays() | {"speaker": np.arange(20)}}
+    for v in parts.values():
+        v.pop("split")
+    parts["train"]["mood"] = ["calm"] * 20
+    store, said = made(parts, tmp_path / "s.h5")
+    assert store["train"].extras == [] and "'mood' is not in every file and was left out" in said
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"speaker": np.array(["a"] * 19)}, ("'speaker' has 19 samples", "20")),
+        ({"speaker": np.array([["a"]] * 20)}, ("'speaker'", "(20, 1)", "Leave it out")),
+        ({"rate": np.array(16000)}, ("'rate'", "neither", "Leave it out")),
+        ({"when": np.zeros(20, "datetime64[s]")}, ("'when'", "datetime64[s]")),
+        ({"wave": np.zeros((20, 3), complex)}, ("'wave'", "complex128")),
+        ({"modalities": ["voice", "id2"], "id2": ["x"] * 20}, ("'id2' holds strings", "cannot be")),
+        ({"modalities": ["voice", "n"], "n": np.arange(20)}, ("'n' holds numbers", "cannot be")),
+        ({"split": np.arange(20) % 3}, ("'split'", "int64", "train, valid or test")),
+        ({"y": np.array([["joy", "awe"]] * 20)}, ("'y'", "numbers (N, C)")),
+        ({"pose": np.zeros((20, 6, 2))}, ("'pose'", "pose_length", "--modalities")),
+        ({"t_offsets": np.arange(21)}, ("'t_offsets'", "'t_values'")),
+        (
+            {"face_values": np.ones((20, 4)), "face_offsets": np.arange(21)},
+            ("'face' and 'face_values' are both there",),
+        ),
+        ({"y": [[1, 0]] * 19 + [[1]]}, ("'y'",)),
+    ],
+)
+def test_types_that_mean_nothing_are_refused(tmp_path, change, words):
+    said = message(lambda: prepare_arrays(arrays() | change, tmp_path / "s.h5", progress=False))
+    assert all(w in said for w in words), said
+    assert list(tmp_path.iterdir()) == []
+
+
+# labels and splits
+
+
+@pytest.mark.parametrize("kind", ["python", ".npz", ".h5"])
+def test_clips_without_labels(tmp_path, kind):
+    given = {k: v for k, v in arrays().items() if k not in ("y", "labels", "split")}
+    source = saved(given, tmp_path / f"mine{kind}") if kind[0] == "." else given
+    store, said = made(source, tmp_path / "s.h5")
+    assert store.splits == {"clips": 20} and store.labels == ()
+    clips = store["clips"]
+    assert not clips.labelled and clips.batch([0]).y is None
+    assert clips.id.tolist() == [f"s{i}" for i in range(20)]
+    assert "the labels of all samples are unknown" in said
+    again, _ = made(store.path, tmp_path / "again.h5", dtype="float16")
+    assert again.splits == store.splits and not again["clips"].labelled
+    given.pop("id")
+    assert made(given, tmp_path / "s.h5")[0]["clips"].id[3] == "clips-3"
+    store, _ = made(given | {"split": ["test"] * 20}, tmp_path / "s.h5")
+    assert store.splits == {"test": 20} and not store["test"].labelled
+
+
+def test_one_file_with_labels_and_one_without(tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    given = arrays()
+    given.pop("split")
+    saved(given, folder / "Train.npz")
+    saved({k: v for k, v in given.items() if k not in ("y", "labels")}, folder / "new.npz")
+    store, said = made(folder, tmp_path / "s.h5")
+    assert store.splits == {"train": 20, "new": 20} and store.labels == ("joy", "awe")
+    assert store["train"].labelled and not store["new"].labelled
+    assert "the labels of split 'new' are unknown" in said
+
+
+@pytest.mark.parametrize("name", ["Train", "TRAIN", " train", "Training"])
+def test_usual_names_of_splits_are_understood(tmp_path, name):
+    given = arrays() | {"split": [name, "Val", "VALID", "Dev", "Test"] * 4}
+    store, _ = made(given, tmp_path / "s.h5")
+    assert store.splits == {"train": 4, "valid": 12, "test": 4}
+    parts = {name: arrays(), "Folds": arrays()}
+    for v in parts.values():
+        v.pop("split")
+    assert list(made(parts, tmp_path / "s.h5")[0].splits) == ["train", "Folds"]
+
+
+def test_probabilities_are_no_labels_until_it_is_said_where_they_count(tmp_path):
+    rng = np.random.default_rng(0)
+    soft = rng.uniform(0.01, 0.99, (20, 2))
+    given = arrays() | {"y": soft}
+    said = message(lambda: prepare_arrays(given, tmp_path / "s.h5", progress=False))
+    assert "'joy'" in said and "positive_above=0.5" in said
+    assert f"gives {(soft[:, 0] > 0.5).sum()} of 20" in said
+    store, _ = made(given, tmp_path / "s.h5", positive_above=0.5)
+    y = np.concatenate([store[k].y for k in ("train", "valid", "test")])
+    order = np.concatenate([np.arange(k, 20, 3) for k in range(3)])
+    assert np.array_equal(y, soft[order] > 0.5)
+    thirds = np.round(rng.uniform(0, 1, (20, 2)) * 3) / 3  # intensities, some of them 0
+    assert (thirds == 0).any(0).all() and ((thirds > 0) & (thirds < 1)).any()
+    store, _ = made(arrays() | {"y": thirds}, tmp_path / "s.h5")
+    assert np.array_equal(store["train"].y, thirds[::3] > 0)
+    made(arrays() | {"y": np.ones((20, 2))}, tmp_path / "s.h5")  # all have it: nothing is soft
+
+
+def test_values_that_became_0_are_counted(tmp_path):
+    given = arrays()
+    given["voice_length"][:] = 5
+    given["voice"][0, 0] = [np.nan, np.inf, -np.inf]
+    _, said = made(given, tmp_path / "s.h5", nonfinite="zero")
+    assert "not finite, 0 now: -inf 1, +inf 1, nan 1" in said
