@@ -13,6 +13,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch, Patch, Rectangle
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from ..core import CaratError
 from .figure import as_array, check_shape
@@ -229,7 +230,8 @@ def planted(
     at = np.append(np.arange(len(labels)), len(labels) + 0.35)
     fig = _figure(7, 0.85 + 0.27 * len(at))
     ax = fig.subplots()
-    ax.barh(at, hit, height=0.62, color=[*map(label_color, labels), SOFT])
+    colors = [*map(label_color, labels), SOFT]
+    ax.barh(at, hit, height=0.62, color=colors, alpha=0.65)  # marks must be seen on them
     error = 2 * np.sqrt(hit * (1 - hit) / np.maximum(pairs, 1))
     ax.errorbar(hit, at, xerr=error, fmt="none", ecolor=INK, elinewidth=1.1)
     stroke: dict = dict(color=INK, markersize=13, markeredgewidth=2)
@@ -419,14 +421,15 @@ _METRIC_NAMES = {"f1": "micro-F1", "acc": "Acc", "p": "P", "r": "R"}
 
 
 def _apart(places, gap: float) -> np.ndarray:
-    "Sorted numbers, moved until neighbours are at least a gap apart."
+    "Sorted numbers, moved until neighbours are at least a gap apart and none is below 0."
     places = np.array(places, float)
     for _ in range(200):
         for i in range(1, len(places)):
             if places[i] - places[i - 1] < gap:
                 mid = (places[i] + places[i - 1]) / 2
                 places[i - 1], places[i] = mid - gap / 2, mid + gap / 2
-    return places
+    lowest = gap * np.arange(len(places))  # none below the axis
+    return np.maximum(places, lowest)
 
 
 def _end_labels(ax, x, ends: dict, colors: dict, gap: float = 0.062) -> None:
@@ -522,6 +525,11 @@ def _finish(ax, epochs, ends: dict, colors: dict) -> None:
 def _losses_panel(ax, epochs, terms: dict) -> None:
     ends, colors = _curves(ax, epochs, terms, log=True)
     ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    steps = (1, 2, 5) if high < 200 * low else (1,)
+    ax.yaxis.set_major_locator(LogLocator(subs=steps))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter(NullFormatter())
     ax.set_title("loss terms, training")
     _finish(ax, epochs, ends, colors)
 

@@ -97,7 +97,7 @@ class Table:
     def _style(self, j: int) -> str:
         side = "right" if self._numeric(j) else "left"
         prose = any(len(_cell(v)) > 28 for v in self._column(j))
-        width = ";min-width:13em" if prose else ""
+        width = ";min-width:12em" if prose else ""
         return f' style="text-align:{side};padding:.25em .7em{width}"'
 
     def _repr_markdown_(self) -> str:
