@@ -12,6 +12,7 @@ import importlib.util
 import json
 import re
 import struct
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -202,6 +203,8 @@ class Sequence:
             intervals, features = parts.values()
             self._check(where, intervals, features)
             times = intervals[()].astype(np.float64)
+            if _is_long_text(features):
+                return times, _long_texts(features, self.path)
             small = features.size * features.dtype.itemsize <= _WHOLE
             return times, features[()] if self.strings or small else features
 
@@ -255,6 +258,9 @@ def _only_child(file: h5py.File, path: Path) -> h5py.Group:
     return root
 
 # %% ../../nbs/87_import_csd.ipynb #glance01
+_PLACE = "<IQI"  # where HDF5 keeps a text of any length: its length, a heap, a number in it
+
+
 def _metadata(root: h5py.Group, path: Path, key: str) -> str:
     """A text of the metadata; "" where there is none or it cannot be read: it is a hint, no more.
 
@@ -267,7 +273,7 @@ def _metadata(root: h5py.Group, path: Path, key: str) -> str:
             return as_text(v[()].ravel()[0]).strip('"')
         with open(path, "rb") as f:
             f.seek(v.id.get_offset())
-            length, heap, index = struct.unpack("<IQI", f.read(16))
+            length, heap, index = struct.unpack(_PLACE, f.read(16))
             said = _heap_objects(f, heap)[index][:length].decode("utf-8", "replace")
     except Exception:
         return ""
@@ -291,6 +297,77 @@ def _heap_objects(f, at: int) -> dict[int, bytes]:
         found.setdefault(number, held[i + 16 : i + 16 + n])
         i += 16 + -(-n // 8) * 8
     return found
+
+
+def _is_long_text(v: h5py.Dataset) -> bool:
+    "Whether a data set holds texts of any length."
+    about = h5py.check_string_dtype(v.dtype)
+    return about is not None and about.length is None
+
+
+def _long_texts(v: h5py.Dataset, path: Path) -> np.ndarray:  # of bytes, in the shape of v
+    "The texts of a data set, read from the heaps of the file. Raises where they are damaged."
+    heaps, taken, texts = {}, 0, []
+    with open(path, "rb") as f:
+        for length, at, number in _places(v, f).ravel().tolist():
+            if not length:
+                texts.append(b"")
+                continue
+            if at not in heaps:
+                heaps[at] = _heap_objects(f, at)
+                taken += sum(map(len, heaps[at].values()))
+            if taken > _TEXT:
+                raise ValueError("more text than a video can have")
+            text = heaps[at].get(number, b"")
+            if len(text) < length:
+                raise ValueError("a word is not where it should be")
+            texts.append(text[:length])
+    found = np.empty(len(texts), object)
+    found[:] = texts
+    return found.reshape(v.shape)
+
+
+def _places(v: h5py.Dataset, f) -> np.ndarray:
+    "Where the texts of a data set are: rows of (length, heap, number), read without the library."
+    kind = np.dtype([("length", "<u4"), ("heap", "<u8"), ("number", "<u4")])
+    places, n = np.zeros(v.shape, kind), kind.itemsize
+    if v.chunks is None:
+        at = v.id.get_offset()
+        if at is not None:
+            f.seek(at)
+            places.ravel()[:] = np.frombuffer(f.read(n * v.size), kind)
+        elif v.size and v.id.get_storage_size():
+            raise ValueError("words in a layout that is not read")
+        return places
+    plan = v.id.get_create_plist()
+    filters = [plan.get_filter(i)[0] for i in range(plan.get_nfilters())]
+    whole = n * int(np.prod(v.chunks))
+    for i in range(v.id.get_num_chunks()):
+        chunk = v.id.get_chunk_info(i)
+        f.seek(chunk.byte_offset)
+        stored = f.read(min(chunk.size, 64 * whole + 1024))
+        read = _unfiltered(stored, filters, chunk.filter_mask, n, whole)
+        read = np.frombuffer(read, kind).reshape(v.chunks)
+        here = tuple(
+            slice(a, min(a + k, end))
+            for a, k, end in zip(chunk.chunk_offset, v.chunks, v.shape, strict=True)
+        )
+        places[here] = read[tuple(slice(s.stop - s.start) for s in here)]
+    return places
+
+
+def _unfiltered(stored: bytes, filters: list[int], mask: int, itemsize: int, whole: int) -> bytes:
+    "The bytes of a chunk before HDF5 compressed them."
+    for i, code in reversed(list(enumerate(filters))):
+        if mask >> i & 1:
+            continue
+        if code == h5py.h5z.FILTER_DEFLATE:
+            stored = zlib.decompressobj().decompress(stored, whole)
+        elif code == h5py.h5z.FILTER_SHUFFLE:
+            stored = np.frombuffer(stored, np.uint8).reshape(itemsize, -1).T.tobytes()
+        else:
+            raise ValueError("words with a compression other than gzip")
+    return stored
 
 
 def _glance(path: Path) -> Sequence:
@@ -317,7 +394,7 @@ def _glance(path: Path) -> Sequence:
                 f"{path} has entries such as '{as_text(video)}': it was aligned already. Use the "
                 "files as published, with an entry for each video."
             )
-        shape, strings = features.shape, features.dtype.kind == "S"
+        shape, strings = features.shape, features.dtype.kind == "S" or _is_long_text(features)
         if len(shape) != 2 and not (strings and len(shape) == 1):
             raise CaratError(
                 f"{where} has features of shape {shape}, expected (rows, columns). {_AGAIN}"
@@ -343,6 +420,9 @@ _EXPECTED = {  # kind: (what it is called in messages, width, what its names hol
 }
 
 
+_OPTIONS = "--text, --vision or --audio (in Python text=, vision= or audio=)"
+
+
 def _simple(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", str(name).lower())
 
@@ -365,12 +445,13 @@ def _guess(s: Sequence) -> str | None:
     hinted = [k for k in hinted if k != "words"]
     if by_width in hinted or not hinted:
         return by_width
+    if hinted == ["labels"]:
+        return "part of the labels"
     said = ", ".join(f"{k} '{v}'" for k, v in s.names.items() if v)
     expected, width, _ = _EXPECTED[hinted[0]]
     raise CaratError(
         f"{s.path} is called {said}, which says {expected} with {width} columns, and its rows have "
-        f"{s.width}. Use the published file, or say what it is with text=, vision= or audio= and "
-        "the file's name."
+        f"{s.width}. Use the published file, or say what it is: {_OPTIONS} and the file's name."
     )
 
 # %% ../../nbs/87_import_csd.ipynb #finder01
@@ -440,8 +521,8 @@ class _Finder:
         if len(several) > 1:
             paths = " and ".join(str(s.path) for s in several[:4])
             raise CaratError(
-                f"{_EXPECTED[kind][0]}: {paths} could both be it. Move one away, or name one with "
-                "text=, vision= or audio=."
+                f"{_EXPECTED[kind][0]}: {paths} could both be it. Move one away, or name one: "
+                f"{_OPTIONS}."
             )
         for s in several:
             self.found[m] = s
@@ -459,6 +540,19 @@ class _Finder:
                 f"Put the file there{how}."
             )
 
+    def need_labels(self):
+        "Take the file with all seven columns of labels."
+        parts = self.kinds.pop("part of the labels", [])
+        if parts and "labels" not in self.kinds:
+            raise CaratError(
+                f"{self.folder} holds labels in parts: {some([s.about() for s in parts])}. The "
+                "importer needs sentiment and the six emotions in one file of 7 columns, "
+                "CMU_MOSEI_Labels.csd (root 'All Labels'). Put that file there."
+            )
+        self.need("labels", "labels")
+        for s in parts:
+            self.notes.append(f"{s.about()}: not read, because all labels are in one file.")
+
     def take_vision(self):
         "FACET 4.2, else OpenFace 2."
         if "v" in self.kinds:
@@ -467,14 +561,15 @@ class _Finder:
                 self.notes.append(f"{s.about()}: not read, because FACET 4.2 is there too.")
             return
         kind = "openface" if "openface" in self.kinds else "v"
-        self.need("v", kind, ', name another with vision=, or leave sight out with vision="none"')
+        how = ", name another with --vision (vision=), or leave sight out with none"
+        self.need("v", kind, how)
 
     def take_text(self):
         "Word vectors; where there are none, the words themselves are the clock."
         if self.take("t", "t"):
             return
         if "words" not in self.found:
-            self.need("t", "t", ", or name another with text=")
+            self.need("t", "t", ", or name another with --text (text=)")
         self.notes.append(
             "t: there are no word vectors; the words themselves are the clock, and the store has "
             "no modality t."
@@ -498,9 +593,9 @@ def find_sequences(
         if name is not None and str(name) != "none":
             files.ask(m, name)
     files.sort()
-    files.need("labels", "labels")
+    files.need_labels()
     if audio is None:
-        files.need("a", "a", ', name another with audio=, or leave sound out with audio="none"')
+        files.need("a", "a", ", name another with --audio (audio=), or leave sound out with none")
     if vision is None:
         files.take_vision()
     files.take("words", "words")
@@ -508,8 +603,8 @@ def find_sequences(
         files.take_text()
     if "t" not in files.found and "words" not in files.found:
         raise CaratError(
-            f"{folder} holds no {_EXPECTED['words'][0]}, and without text= there is nothing else "
-            "that knows when words were spoken. Put the file there."
+            f"{folder} holds no {_EXPECTED['words'][0]}, and without --text (text=) there is "
+            "nothing else that knows when words were spoken. Put the file there."
         )
     if not set(files.found) & {"t", "v", "a"}:
         raise CaratError("text, vision and audio are all left out. Keep at least one.")
@@ -521,8 +616,9 @@ def find_sequences(
 
 # %% ../../nbs/87_import_csd.ipynb #485a586c
 _NO_FOLDS = (
-    'Give folds=FILE.json with {"train": [video, ...], "valid": [...], "test": [...]}, or the file '
-    "cmu_mosei_std_folds.py of the CMU-MultimodalSDK, or install that SDK."
+    "Give --folds FILE (in Python folds=FILE.json): JSON such as "
+    '{"train": [video, ...], "valid": [...], "test": [...]}, or the file cmu_mosei_std_folds.py of '
+    "the CMU-MultimodalSDK; or install that SDK."
 )
 _OTHER_NAMES = {"val": "valid", "dev": "valid", "validation": "valid"}
 
@@ -601,7 +697,8 @@ def read_folds(
         where, lists = Path(folds).name, _folds_in(Path(folds))
     split_of = {}
     for key, videos in lists.items():
-        split = _OTHER_NAMES.get(key, key)
+        name = re.sub(r"^standard_(\w+)_fold$", r"\1", str(key))  # as the SDK calls them
+        split = _OTHER_NAMES.get(name, name)
         if split not in SPLITS:
             raise CaratError(f"folds from {where}: '{key}' is no split. {_NO_FOLDS}")
         if not isinstance(videos, (list, tuple, set, np.ndarray)):
