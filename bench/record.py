@@ -16,7 +16,7 @@ from carat.cli import main as carat
 from carat.metrics import choose_threshold, multilabel_metrics, trivial_predictors
 from carat.plots.figures import planted_hits
 from carat.data.store import Store
-from carat.data.twins.mosei import oracle
+from carat.data.twins.oracle import oracle
 from carat.train import evaluate, load_run, record_result
 from carat.data.twins.m3ed import m3ed_oracle
 

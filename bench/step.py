@@ -30,7 +30,7 @@ from carat.core import find_device
 from carat.systems.carat import CARAT, CaratConfig
 from carat.nn.pooling import bce
 from carat.nn.shuffle import draw_shuffle, shuffle
-from carat.data.twins.mosei import COUNTS, LABELS, MODALITIES, label_sets
+from carat.data.benchmarks import COUNTS, LABELS, MODALITIES, label_sets
 from carat.train import TrainConfig, make_optimizer
 
 

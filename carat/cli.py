@@ -200,7 +200,7 @@ def _twin(
         )
     how |= {} if strength is None else dict(strength=strength)
     if like == "mosei-unaligned":
-        from carat.systems.aligned import write_unaligned_twin
+        from carat.data.twins.unaligned import write_unaligned_twin
 
         return _made(write_unaligned_twin(out, missing=missing, **how))
     if missing:

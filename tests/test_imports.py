@@ -32,13 +32,6 @@ PRIVATE = {
     ("carat.data.m3ed", "carat.data.mosei._entry"),
     ("carat.data.m3ed", "carat.data.mosei._items"),
     ("carat.data.m3ed", "carat.data.mosei._together"),
-    ("carat.data.twins.m3ed", "carat.data.twins.mosei._Frame"),
-    ("carat.data.twins.m3ed", "carat.data.twins.mosei._Settings"),
-    ("carat.data.twins.m3ed", "carat.data.twins.mosei._rng"),
-    ("carat.data.twins.m3ed", "carat.data.twins.mosei._thin"),
-    ("carat.systems.aligned", "carat.data.twins.mosei._noise"),
-    ("carat.systems.aligned", "carat.data.twins.mosei._plant"),
-    ("carat.systems.aligned", "carat.data.twins.mosei._rng"),
 }
 
 

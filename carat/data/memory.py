@@ -163,6 +163,8 @@ class MemoryStore(BaseStore):
         if not splits:
             raise CaratError(f"{self.where} was given no split. Give at least one.")
         self._splits = {str(k): self._taken(str(k), v) for k, v in splits.items()}
+        for split in self._splits.values():
+            split.store = self
         self.splits = {k: len(v) for k, v in self._splits.items()}
 
     def _taken(self, name: str, split) -> MemorySplit:

@@ -1,17 +1,15 @@
-"Unaligned sequences, across chapters: the twin's clocks agree in its store, and a model behind an alignment trains through the command line, also where a modality is missing."
-
-import json
+"A model behind an alignment trains through the command line, also where a modality is missing."
 
 import numpy as np
 import pytest
 import torch
 
 from carat import cli
-from carat.systems.aligned import AlignedCARAT, make_unaligned_twin, write_unaligned_twin
-from carat.core import CaratError
+from carat.data.benchmarks import MODALITIES
+from carat.data.store import Store
+from carat.data.twins.unaligned import write_unaligned_twin
 from carat.plots.figures import planted_hits
-from carat.data.store import Store, check_store
-from carat.data.twins.mosei import LABELS, MODALITIES, oracle
+from carat.systems.aligned import AlignedCARAT
 from carat.train import evaluate, load_run, make_model, predict
 
 SMALL = [
@@ -50,72 +48,10 @@ def carat(*argv):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     d = tmp_path_factory.mktemp("unaligned")
-    write_unaligned_twin(
-        d / "twin.h5", size=120, seed=3, strength=8, steps={"t": 12, "v": 40, "a": 50}
-    )
-    write_unaligned_twin(
-        d / "gaps.h5", size=120, seed=3, strength=8, steps={"t": 12, "v": 40, "a": 50}, missing=0.4
-    )
+    how = dict(size=120, seed=3, strength=8, steps={"t": 12, "v": 40, "a": 50})
+    write_unaligned_twin(d / "twin.h5", **how)
+    write_unaligned_twin(d / "gaps.h5", **how, missing=0.4)
     return d
-
-
-def test_store(folder):
-    store = Store(folder / "twin.h5")
-    check_store(store.path)
-    assert (
-        store.name == "synthetic twin of MOSEI, unaligned"
-        and bool(store.attrs["synthetic"])
-        and store.labels == LABELS
-        and store.modalities == MODALITIES
-    )
-    for name in store.splits:
-        s = store[name]
-        assert all(
-            1 <= s.lengths[m].min() and s.lengths[m].max() <= most
-            for m, most in {"t": 12, "v": 40, "a": 50}.items()
-        )
-        assert (
-            not s.extra("planted")[s.y == 0].any()
-            and (s.extra("planted") == (s.extra("start") >= 0)).all()
-        )
-    with pytest.raises(CaratError, match="no oracle"):
-        oracle(store["test"])
-
-
-def test_planted_times_agree_across_clocks(folder):
-    store = Store(folder / "twin.h5")
-    rates, s = json.loads(store.attrs["rates"]), store["train"]
-    start, onset, pairs = s.extra("start"), s.extra("onset"), 0
-    for k, m in ((1, "v"), (2, "a")):
-        on = start[..., k] >= 0
-        assert (
-            np.abs(start[..., k] / rates[m] - onset[..., k])[on & (start[..., k] > 0)].max()
-            <= 0.5 / rates[m] + 1e-5
-        )  # rounded to a frame
-        both = on & (start[..., 0] >= 0)
-        assert np.abs(onset[..., 0] - onset[..., k])[both].max() <= 0.15 + 1e-5
-        pairs += both.sum()
-        assert (onset[..., k][~on] == -1).all() and (
-            start[..., k][on] < np.broadcast_to(s.lengths[m][:, None], on.shape)[on]
-        ).all()
-    assert pairs > 10
-
-
-def test_one_seed_one_twin(folder, tmp_path):
-    again = Store(
-        write_unaligned_twin(
-            tmp_path / "again.h5", size=120, seed=3, strength=8, steps={"t": 12, "v": 40, "a": 50}
-        )
-    )
-    memory = make_unaligned_twin(120, seed=3, strength=8, steps={"t": 12, "v": 40, "a": 50})
-    a, b, c = (
-        Store(folder / "twin.h5")["valid"].batch(range(8)),
-        again["valid"].batch(range(8)),
-        memory["valid"].batch(range(8)),
-    )
-    assert all(torch.equal(a.x[m], b.x[m]) and torch.equal(a.x[m], c.x[m]) for m in MODALITIES)
-    with pytest.raises(CaratError, match="exists"):
-        write_unaligned_twin(tmp_path / "again.h5", size=120)
 
 
 @pytest.mark.parametrize(
