@@ -35,7 +35,8 @@ class BRConfig(Settings):
 
     modalities: dict = field(default_factory=dict)  # ordered: name -> width of a step
     labels: tuple[str, ...] = ()  # names of the C labels
-    C: float = 1.0  # inverse strength of the L2 penalty, as in scikit-learn
+    # inverse strength of the L2 penalty, as in scikit-learn, whose own 1 overfits wide features
+    C: float = 0.01
 
     def __post_init__(self):
         object.__setattr__(self, "labels", tuple(self.labels))
