@@ -1,86 +1,107 @@
-"""Train and record a run that chapters 37 and 39 show.
+"""Train and record the runs that the chapters show: those of bench/recorded.toml.
 
-    python bench/record.py STORE results/NAME.json [any option of `carat train`]
+    python bench/record.py NAME [NAME ...] [--stores FOLDER]
+    python bench/record.py --list
 
-trains as `carat train` does (same options, same run folder, under runs/), then adds what the chapters need: metrics of the test split where the
-store has one, and on a synthetic twin how often the max pooling picks a planted modality, and the oracle's metrics. The test split chooses nothing.
+A run is trained into runs/NAME as `carat train` would train it. What the chapters need is added:
+metrics of the test split where the store has one, and on a synthetic twin how often the max pooling
+picks a planted modality, and the oracle's metrics. The test split chooses nothing.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import torch
 
-from carat.cli import main as carat
-from carat.metrics import choose_threshold, multilabel_metrics, trivial_predictors
-from carat.plots.figures import planted_hits
+try:
+    import tomllib
+except ImportError:  # before Python 3.11
+    import tomli as tomllib
+
 from carat.data.store import Store
-from carat.data.twins.oracle import oracle
-from carat.train import evaluate, load_run, record_result
 from carat.data.twins.m3ed import m3ed_oracle
+from carat.data.twins.oracle import oracle
+from carat.metrics import choose_threshold, multilabel_metrics, trivial_predictors
+from carat.plots import planted_hits
+from carat.study.runner import RunSpec, run
+from carat.train import evaluate, load_run, record_result
+
+ROOT = Path(__file__).resolve().parent.parent
+KEPT = ("pairs", "hit", "chance", "constant")
+
+
+def specification(name, recorded, stores):
+    "The run of that name: its own settings over those that it shares."
+    own = recorded["runs"][name]
+    shared = recorded["shared"].get(own.get("shared"), {})
+    settings = {
+        part: {**shared.get(part, {}), **own.get(part, {})} for part in ("model", "training")
+    }
+    rest = {k: own[k] for k in ("kind", "preset", "modalities") if k in own}
+    return RunSpec(stores / own["store"], f"runs/{name}", **rest, **settings)
 
 
 @torch.no_grad()
-def planted(run, store, split):
-    "For each level of the max pooling: the share of (sample, true label) pairs whose label leaned on a modality that carries it, and chance."
-    part, used, leaned = (
-        store[split],
-        [list(store.modalities).index(m) for m in run.model.config.modalities],
-        {},
-    )
-    for batch in part.batches(
-        256, device=next(run.model.parameters()).device, max_steps=run.model.config.max_steps
-    ):
-        for level, winner in run.model(batch).leaned.items():
+def planted(done, store, split):
+    """For each level of the max pooling: the share of (sample, true label) pairs whose label leaned
+    on a modality that carries it, and chance."""
+    part, config, leaned = store[split], done.model.config, {}
+    used = [list(store.modalities).index(m) for m in config.modalities]
+    device = next(done.model.parameters()).device
+    for batch in part.batches(256, device=device, max_steps=config.max_steps):
+        for level, winner in done.model(batch).leaned.items():
             leaned.setdefault(level, []).append(winner.cpu())
-    hits = {
-        level: planted_hits(
-            torch.cat(v), part.y, part.extra("planted")[:, :, used], part.present[:, used]
-        )["all"]
-        for level, v in leaned.items()
-    }
-    return {
-        level: {k: h[k] for k in ("pairs", "hit", "chance", "constant")}
-        for level, h in hits.items()
-    }
+    truth, out = part.extra("planted")[:, :, used], {}
+    for level, winners in leaned.items():
+        hits = planted_hits(torch.cat(winners), part.y, truth, part.present[:, used])["all"]
+        out[level] = {k: hits[k] for k in KEPT}
+    return out
 
 
 def best_possible(store):
     "The oracle's metrics on test, its threshold chosen on valid."
     look = m3ed_oracle if "world_of_dialogues" in store.attrs else oracle
-    return multilabel_metrics(
-        store["test"].y,
-        look(store["test"]).scores,
-        choose_threshold(store["valid"].y, look(store["valid"]).scores),
-        store.labels,
+    valid, test = (look(store[s]).scores for s in ("valid", "test"))
+    threshold = choose_threshold(store["valid"].y, valid)
+    return multilabel_metrics(store["test"].y, test, threshold, store.labels)
+
+
+def record(name, recorded, stores, skip_training):
+    "Train a run, unless it is there already, and write what the chapters show of it."
+    spec = specification(name, recorded, stores)
+    done = load_run(spec.out) if skip_training else run(spec, overwrite=True)
+    store, more = Store(spec.store), {"title": recorded["runs"][name]["title"]}
+    if "test" in store.splits:
+        more["test"] = evaluate(done, store, "test")
+        more["trivial_test"] = trivial_predictors(store["train"].y, store["test"].y, store.labels)
+        if store.attrs.get("synthetic"):
+            more["planted"] = planted(done, store, "test")
+        if {"world", "world_of_dialogues"} & set(store.attrs):  # the unaligned twin has none
+            more["oracle"] = best_possible(store)
+    return record_result(done, ROOT / "results" / f"{name}.json", **more)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="runs of bench/recorded.toml")
+    parser.add_argument("--stores", type=Path, default=Path(), help="the folder with the stores")
+    parser.add_argument("--list", action="store_true", help="say which runs and stores there are")
+    parser.add_argument("--skip-training", action="store_true", help="record finished runs")
+    args = parser.parse_args()
+    recorded = tomllib.loads((ROOT / "bench/recorded.toml").read_text())
+    if args.list or not args.names:
+        for name, own in recorded["runs"].items():
+            print(f"{name:26} {own['store']:14} {own['title']}")
+        for store, made in recorded["stores"].items():
+            print(f"\n{store}: {made}")
+        return
+    if unknown := [n for n in args.names if n not in recorded["runs"]]:
+        parser.error(f"bench/recorded.toml has no run called {', '.join(unknown)}")
+    for name in args.names:
+        print(record(name, recorded, args.stores, args.skip_training))
 
 
-parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-)
-parser.add_argument("store", type=Path)
-parser.add_argument("result", type=Path)
-parser.add_argument("--title", default="", help="what tables call the run")
-parser.add_argument(
-    "--skip-training", action="store_true", help="record the finished run of that name"
-)
-args, options = parser.parse_known_args()
-
-folder = Path("runs") / args.result.stem
-if not args.skip_training and (
-    status := carat(["train", str(args.store), "--out", str(folder), *options])
-):
-    sys.exit(status)
-run, store, more = load_run(folder), Store(args.store), {}
-if args.title:
-    more["title"] = args.title
-if "test" in store.splits:
-    more["test"] = evaluate(run, store, "test")
-    more["trivial_test"] = trivial_predictors(store["train"].y, store["test"].y, store.labels)
-    if store.attrs.get("synthetic"):
-        more["planted"] = planted(run, store, "test")
-    if {"world", "world_of_dialogues"} & set(store.attrs):
-        more["oracle"] = best_possible(store)  # the unaligned twin has none
-print(record_result(run, args.result, **more))
+if __name__ == "__main__":
+    main()

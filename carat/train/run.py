@@ -446,7 +446,7 @@ def _first_edition(info: dict, state: dict) -> tuple[dict, dict]:
     steps = training.pop("max_steps", None)  # a limit that is now the configuration's alone
     if steps is not None and steps < config["max_steps"]:
         config["max_steps"] = steps
-        positions = [k for k in state if k.endswith(".position.weight")]
+        positions = [k for k in state if k.startswith("encoders.") and ".position." in k]
         state = {**state, **{k: state[k][:steps].contiguous() for k in positions}}
     return {**info, "model": {**model, "config": config}, "training": training}, state
 
