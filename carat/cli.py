@@ -75,6 +75,7 @@ def _mosei(
     unaligned: Path | None = None,
     labels: Path | None = None,
     csd: Path | None = None,
+    mmsa: Path | None = None,
     folds: Path | None = None,
     word_aligned: bool = True,
     words: int | None = None,
@@ -84,7 +85,7 @@ def _mosei(
     drop_unmatched: bool = False,
     overwrite: bool = False,
 ):
-    """Make a store of MOSEI in one of the forms that it is passed on in: give --aligned, or --unaligned with --labels, or --csd.
+    """Make a store of MOSEI in one of the forms that it is passed on in: give --aligned, or --unaligned with --labels, or --csd, or --mmsa.
 
     Args:
         out: The store to write.
@@ -92,6 +93,7 @@ def _mosei(
         unaligned: mosei_senti_data_noalign.pkl: 50 words and 500 steps of face and of voice. It has no emotions: give --labels too.
         labels: With --unaligned: train_valid_test.pt, whose emotions belong to the utterances of the same words.
         csd: The folder with the .csd files of the CMU-Multimodal SDK.
+        mmsa: A pickle of the toolkit MMSA that holds emotions; those that are passed on hold sentiment.
         folds: With --csd: a JSON file that says which video is in which split; from the installed SDK where not given.
         word_aligned: With --csd: a step a word in every modality; otherwise each modality keeps its own steps.
         words: With --csd: most words of an utterance; 60 where not given.
@@ -104,11 +106,11 @@ def _mosei(
     from carat.core import CaratError
 
     chosen = dict(words=words, text=text, vision=vision, audio=audio)
-    ways = {"--aligned": aligned, "--unaligned": unaligned, "--csd": csd}
+    ways = {"--aligned": aligned, "--unaligned": unaligned, "--csd": csd, "--mmsa": mmsa}
     given = [k for k, v in ways.items() if v is not None]
     if len(given) != 1:
         raise CaratError(
-            f"prepare mosei got {' and '.join(given) or 'no file'}: give exactly one of --aligned FILE, --unaligned FILE --labels FILE, or --csd FOLDER"
+            f"prepare mosei got {' and '.join(given) or 'no file'}: give exactly one of --aligned FILE, --unaligned FILE --labels FILE, --csd FOLDER, or --mmsa FILE"
         )
     if unaligned is not None and labels is None:
         raise CaratError(
@@ -137,13 +139,15 @@ def _mosei(
                 **how,
             )
         )
-    from carat.data.mosei import prepare_aligned, prepare_unaligned
+    from carat.data.mosei import prepare_aligned, prepare_mmsa, prepare_unaligned
 
-    _imported(
-        prepare_aligned(aligned, out, **how)
-        if aligned is not None
-        else prepare_unaligned(unaligned, labels, out, drop_unmatched=drop_unmatched, **how)
-    )
+    if aligned is not None:
+        made = prepare_aligned(aligned, out, **how)
+    elif mmsa is not None:
+        made = prepare_mmsa(mmsa, out, **how)
+    else:
+        made = prepare_unaligned(unaligned, labels, out, drop_unmatched=drop_unmatched, **how)
+    _imported(made)
 
 
 def _m3ed(features: Path, out: Path, annotation: Path | None = None, overwrite: bool = False):

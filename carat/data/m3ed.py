@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from ..core import SPLITS, CaratError, as_text, some
 from .benchmarks import M3ED_LABELS, MAX_UTTERANCES
-from .mosei import find_label, label_columns, label_sets
+from .mosei import find_label, is_mmsa, label_columns, label_sets
 from carat.data.pickles import (
     PickledArray,
     Rows,
@@ -866,6 +866,10 @@ def prepare_m3ed(
             )
         words = None if annotation is None else Path(annotation)
         report = _from_pickle(path, data, words, out, overwrite, progress)
+    elif is_mmsa(data):
+        raise CaratError(
+            f"{path} is a file of MMSA, and not of M3ED. For MOSEI there is `carat prepare mosei`."
+        )
     elif isinstance(data, dict):
         if annotation is not None:
             raise CaratError(

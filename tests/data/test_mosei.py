@@ -19,7 +19,14 @@ from carat import cli
 from carat.core import CaratError
 from carat.data import pickles
 from carat.data.benchmarks import LABELS
-from carat.data.mosei import Words, pair_utterances, prepare_aligned, prepare_unaligned
+from carat.data.m3ed import prepare_m3ed
+from carat.data.mosei import (
+    Words,
+    pair_utterances,
+    prepare_aligned,
+    prepare_mmsa,
+    prepare_unaligned,
+)
 from carat.data.store import Store, check_store
 
 SPLITS = ("train", "valid", "test")
@@ -1037,6 +1044,124 @@ def test_labels_of_another_kind_of_words(tmp_path):
     )
 
 
+# files of MMSA
+
+
+def mmsa(data, steps=50, emotions="emotion_labels", lengths=False):
+    "A file of MMSA; with `emotions`, the columns are those of CMU-MOSEI's own labels."
+    rng, out = np.random.default_rng(2), {}
+    for s, us in data.items():
+        n = len(us)
+        kept = [min(len(u["t"]), steps) for u in us]
+        x = {"text": 768, "vision": 35, "audio": 74}
+        x = {
+            k: np.stack([pad(rng.normal(size=(m, d)), steps, "right") for m in kept])
+            for k, d in x.items()
+        }
+        y = np.array([[2.5 * (c in u["labels"]) for c in LABELS] for u in us])
+        sentiment = np.where(np.arange(n) % 2, -1.5, 2.0)
+        out[s] = x | {
+            "raw_text": np.array([f"words of {i}" for i in range(n)]),
+            "id": [f"{s}{i // 3}$_${i}" for i in range(n)],
+            "annotations": ["Positive"] * n,
+            "regression_labels": sentiment,
+            "classification_labels": np.ones(n),
+        }
+        if emotions == "emotion_labels":
+            out[s][emotions] = y
+        if emotions == "labels":
+            out[s][emotions] = np.c_[sentiment, y][:, None]
+        if emotions == "names":
+            out[s] |= {
+                k: y[:, LABELS.index(NAMES[k])].tolist() for k in ("happiness", "fear", "anger")
+            } | {k: y[:, LABELS.index(k)][:, None] for k in ("sad", "surprise", "disgust")}
+        if emotions == "columns":
+            out[s]["labels"] = y[:, ::-1].tolist()
+            out["emotion_names"] = ["Fear", "disgust", "surprise", "anger", "sadness", "joy"]
+        if emotions == "classes":
+            out[s]["class_labels"] = np.eye(6)[rng.integers(0, 6, n)]
+        if lengths:
+            out[s]["audio_lengths"] = [max(1, m - 1) for m in kept]
+            mask = np.zeros((n, 3, steps), "f4")
+            for row, m in zip(mask, kept, strict=True):
+                row[1, :m] = 1
+            out[s]["text_bert"] = mask
+            x["text"][:] = 1  # padding that is not zero
+    return out
+
+
+@pytest.mark.parametrize("emotions", ["emotion_labels", "labels", "names", "columns"])
+@pytest.mark.parametrize("lengths", [True, False])
+def test_mmsa_with_emotions(tmp_path, emotions, lengths):
+    file = mmsa(DATA, emotions=emotions, lengths=lengths)
+    path = saved(tmp_path / "aligned_50.pkl", file, 4)
+    store = Store(prepare_mmsa(path, tmp_path / "s.h5", progress=False))
+    check_store(store.path)
+    assert store.modalities == {"t": 768, "v": 35, "a": 74} and store.labels == LABELS
+    for s, us in DATA.items():
+        split = store[s]
+        check_labels(split, us)
+        kept = [min(len(u["t"]), 50) for u in us]
+        assert split.id.tolist() == [f"{s}{i // 3}[{i}]" for i in range(len(us))]
+        assert split.extra("video")[0] == f"{s}0" and split.text[1] == "words of 1"
+        assert split.lengths["t"].tolist() == split.lengths["v"].tolist() == kept
+        assert split.lengths["a"].tolist() == [max(1, n - 1) if lengths else n for n in kept]
+        got = split.batch(range(len(us))).x["v"][:, :50].numpy()
+        np.testing.assert_allclose(got[2][: kept[2]], file[s]["vision"][2][: kept[2]], rtol=1e-6)
+    notes = " ".join(json.loads(store.attrs["report"])["notes"])
+    assert ("assumed" in notes) == (emotions in ("emotion_labels", "labels"))
+    said = message(prepare_aligned, path, tmp_path / "t.h5", progress=False)
+    assert "MMSA" in said and "--mmsa" in said and "damaged" not in said
+
+
+def test_mmsa_without_emotions(tmp_path):
+    path = saved(tmp_path / "unaligned_50.pkl", mmsa(DATA, emotions=None), 4)
+    labels = saved(tmp_path / "l.pt", aligned_file(DATA))
+    for said in (
+        message(prepare_aligned, path, tmp_path / "s.h5", progress=False),
+        message(prepare_unaligned, path, labels, tmp_path / "s.h5", progress=False),
+        message(prepare_mmsa, path, tmp_path / "s.h5", progress=False),
+    ):
+        for word in ("MMSA", "text 768 wide", "regression_labels", "no emotions", "unaligned_50"):
+            assert word in said, said
+        assert "damaged" not in said
+    assert "no file of MMSA" in message(prepare_mmsa, labels, tmp_path / "s.h5")
+    assert "MMSA" in message(prepare_m3ed, path, tmp_path / "s.h5", progress=False)
+    assert not (tmp_path / "s.h5").exists()
+
+
+def with_value(value):
+    def change(f):
+        f["valid"]["emotion_labels"] = value(f["valid"]["emotion_labels"])
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "emotions, change, words",
+    [
+        ("classes", lambda f: None, ("class_labels", "look like classes")),
+        ("emotion_labels", with_value(lambda v: v - 1), ("'valid'", "[0, 3]")),
+        ("emotion_labels", with_value(lambda v: v * np.nan), ("'valid'", "[0, 3]")),
+        ("emotion_labels", with_value(lambda v: v[:-1]), ("'valid'", "rows of features")),
+        ("emotion_labels", with_value(lambda v: v[:, :5]), ("emotion_labels", "(5,)")),
+        ("emotion_labels", with_value(lambda v: [["a"] * 6] * len(v)), ("'valid'", "numbers")),
+        ("emotion_labels", with_value(lambda v: None), ("'valid'", "numbers")),
+        ("emotion_labels", lambda f: f["test"].pop("id"), ("'test'", "'id'")),
+        ("emotion_labels", lambda f: f["test"].pop("raw_text"), ("'test'", "'raw_text'")),
+        ("emotion_labels", lambda f: f.pop("test"), ("'test'",)),
+        ("emotion_labels", put("train", "raw_text", value=["a"]), ("'train'", "raw_text")),
+    ],
+)
+def test_mmsa_refuses(tmp_path, emotions, change, words):
+    file = mmsa(DATA, emotions=emotions)
+    change(file)
+    path = saved(tmp_path / "x.pkl", file, 4)
+    said = message(prepare_mmsa, path, tmp_path / "s.h5", progress=False)
+    assert all(w in said for w in words) and "x.pkl" in said, said
+    assert [p.name for p in tmp_path.iterdir()] == ["x.pkl"]
+
+
 # the commands
 
 
@@ -1062,6 +1187,7 @@ def test_commands(tmp_path, capsys):
     assert "by row number" in capsys.readouterr().out
     for argv, words in (
         (["--out", "x"], "exactly one"),
+        (["--mmsa", a, "--out", "x"], "no file of MMSA"),
         (["--aligned", a, "--csd", tmp_path, "--out", "x"], "exactly one"),
         (["--unaligned", u, "--out", "x"], "--labels"),
         (["--aligned", a, "--labels", a, "--out", "x"], "--labels belongs"),
