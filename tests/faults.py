@@ -25,3 +25,14 @@ def damaged(whole: bytes, i: int, at=None) -> bytes:
     bad = data.copy()
     bad[rng.choice(at, 1 + i % 4)] = rng.integers(0, 256, 1 + i % 4)
     return bad.tobytes()
+
+
+def swap(key: str, make):
+    "A change of an HDF5 file: one data set in the place of another, made of its values."
+
+    def change(f):
+        v = make(f[key][:])
+        del f[key]
+        f[key] = v
+
+    return change

@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from test_store import swap
+from faults import swap
 
 from bench.real import prepare_real
 from carat.core import CaratError

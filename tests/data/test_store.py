@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from faults import swap
 
 from carat.batch import Batch, collate
 from carat.core import CaratError
@@ -323,15 +324,6 @@ def edit(path, change):
     with h5py.File(path, "r+") as f:
         change(f)
     return path
-
-
-def swap(key, make):
-    def change(f):
-        v = make(f[key][:])
-        del f[key]
-        f[key] = v
-
-    return change
 
 
 def put(key, at, value):

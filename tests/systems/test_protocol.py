@@ -11,7 +11,7 @@ import textwrap
 
 import pytest
 
-MODULE = '''
+MODULE = """
 from dataclasses import dataclass, field
 
 import torch
@@ -61,7 +61,7 @@ class Means(Network):
     def predict(self, batch):
         scores = self(batch).sigmoid()
         return Scores(scores, {"doubt": 1 - (2 * scores - 1).abs()})
-'''
+"""
 TRAIN = "train twin.h5 --kind means --out run --epochs 3 --batch-size 32 --device cpu"
 
 
