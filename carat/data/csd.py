@@ -19,6 +19,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -161,9 +162,10 @@ class Sequence:
     names: dict = field(repr=False)  # what it is called: at its root, in its metadata, as a file
     strings: bool = False  # its features are words, not numbers
     kind: str | None = None  # "t", "v", "a", "openface", "words" or "labels"
-    data: h5py.Group | None = field(default=None, repr=False)
+    # its HDF5 group while it is open; h5py's own types know no data sets in groups
+    data: Any = field(default=None, repr=False)
     # {video: its name in the file}, known once the file was open
-    videos: dict | None = field(default=None, repr=False)
+    videos: dict = field(default_factory=dict, repr=False)
 
     def about(self) -> str:
         "What it is, for a message."
@@ -176,7 +178,7 @@ class Sequence:
         with guarded(f"cannot read {self.path}", _AGAIN):
             file = h5py.File(self.path, "r", locking=False)
             self.data = _only_child(file, self.path)["data"]
-            if self.videos is None:
+            if not self.videos:
                 self.videos = {as_text(v): v for v in self.data}
         try:
             yield self
@@ -240,7 +242,7 @@ def _own(v, where: str, inside):
         raise CaratError(f"{where} points to another file. Use files that hold their own data.")
 
 
-def _only_child(file: h5py.File, path: Path) -> h5py.Group:
+def _only_child(file: h5py.File, path: Path) -> Any:  # an HDF5 group
     "The first and only child of the root."
     roots = list(file)
     if len(roots) != 1:
@@ -261,7 +263,7 @@ def _only_child(file: h5py.File, path: Path) -> h5py.Group:
 _PLACE = "<IQI"  # where HDF5 keeps a text of any length: its length, a heap, a number in it
 
 
-def _metadata(root: h5py.Group, path: Path, key: str) -> str:
+def _metadata(root: Any, path: Path, key: str) -> str:
     """A text of the metadata; "" where there is none or it cannot be read: it is a hint, no more.
 
     HDF5 keeps texts of any length in a heap, and its library loops for ever on a damaged one. So
@@ -387,7 +389,7 @@ def _glance(path: Path) -> Sequence:
         group = root["data"][video]
         if not isinstance(group, h5py.Group) or "features" not in group:
             raise CaratError(f"{where} has no 'features'. Is this a .csd file? Copy it again.")
-        features = group["features"]
+        features: Any = group["features"]
         _own(features, f"{where}: 'features'", root)
         if "[" in video:
             raise CaratError(
@@ -631,7 +633,9 @@ def _module_folds(path: Path) -> dict | None:
             return None
         lists = {}
         for node in ast.parse(source).body:
-            for target in node.targets if isinstance(node, ast.Assign) else ():
+            if not isinstance(node, ast.Assign):
+                continue
+            for target in node.targets:
                 name = target.id if isinstance(target, ast.Name) else ""
                 if m := re.fullmatch(r"standard_(train|valid|test)_fold", name):
                     lists[m[1]] = ast.literal_eval(node.value)
@@ -643,10 +647,11 @@ def _installed_folds() -> Iterator[tuple[Path, dict]]:
     importlib.invalidate_caches()
     for package in ("mmsdk", "mmdatasdk"):
         try:
-            places = list(importlib.util.find_spec(package).submodule_search_locations or ())
+            spec = importlib.util.find_spec(package)
         except (ImportError, ValueError, AttributeError):
             continue
-        for place in map(Path, places):
+        places = spec.submodule_search_locations if spec else None
+        for place in map(Path, places or ()):
             for path in sorted(place.rglob("*.py")):
                 lists = None
                 if "mosei" in str(path.relative_to(place)).lower():
@@ -811,7 +816,7 @@ class _Video:
     def __init__(self, found: Mapping[str, Sequence], name: str):
         self.found, self.name, self.met = found, name, Met()
         self.names = [m for m in ("t", "v", "a") if m in found]
-        self.got = {m: s.read(name) for m, s in found.items()}
+        self.got: dict[str, Any] = {m: s.read(name) for m, s in found.items()}
         self.order = {}  # usable rows by start
         for m, part in self.got.items():
             if part is None:
@@ -870,7 +875,7 @@ class _Video:
     def kept(self, how: "_How") -> list[tuple[int, dict[str, np.ndarray]]]:
         "The segments that can be used, and the rows of each modality that belong to them."
         kept, sound = [], _sound(self.segments)
-        finite = np.isfinite(self.labels).all(1)
+        finite = np.all(np.isfinite(self.labels), axis=1)
         for k, span in enumerate(self.segments):
             rows = None
             if not sound[k]:
@@ -913,7 +918,8 @@ class _Video:
         means = {}
         for m in self.names:
             if m != "t" and self.got[m] is not None:
-                values, n, bad = average_rows(*self.got[m], self.spans[used])
+                times, features = self.got[m]
+                values, n, bad = average_rows(times, features, self.spans[used])
                 means[m] = values[place], n[place]
                 self.met.nonfinite(m, bad)
         return means
@@ -1048,7 +1054,8 @@ class _Job:
 def _as_arrays(utterances: list[Utterance], modalities: Mapping[str, int]) -> dict:
     "The arrays of a part."
     n = len(utterances)
-    arrays = {"y": np.array([u.y for u in utterances], np.float32).reshape(n, len(LABELS))}
+    y = np.array([u.y for u in utterances], np.float32).reshape(n, len(LABELS))
+    arrays: dict[str, np.ndarray] = {"y": y}
     for k in ("sentiment", "start", "end"):
         arrays[k] = np.array([getattr(u, k) for u in utterances], np.float32)
     for m, d in modalities.items():
