@@ -63,7 +63,7 @@ def label_columns(
             )
         column = find_label(word, labels)
         if word.startswith("<"):
-            columns[i] = -1
+            columns[i] = -2 if word == "<unk>" else -1
         elif column is None or column in taken:
             too = "" if column is None else f", and '{taken[column]}' too"
             emotions = ", ".join(labels)
@@ -72,7 +72,7 @@ def label_columns(
             columns[i], taken[column] = column, word
     if absent := [c for k, c in enumerate(labels) if k not in taken]:
         raise wrong_file(f"{where} does not name {some(absent)}")
-    return {i: c for i, c in columns.items() if i != words.get("<unk>")}
+    return {i: c for i, c in columns.items() if c > -2}  # an unknown label is no label
 
 
 def label_sets(
@@ -211,7 +211,7 @@ def _width(v) -> int | None:
     if isinstance(v, PickledArray):
         return v.shape[-1] if v.ndim in (2, 3) else None
     if isinstance(v, (list, tuple)) and v and isinstance(v[0], (list, tuple, PickledArray)):
-        return len(v[0])
+        return v[0].size if isinstance(v[0], PickledArray) else len(v[0])
     return None
 
 # %% ../../nbs/85_import_mosei.ipynb #39bab001

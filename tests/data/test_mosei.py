@@ -1336,6 +1336,30 @@ def test_damaged_unaligned_files(tmp_path):
     )
 
 
+def test_damaged_mmsa_files(tmp_path):
+    narrow = mmsa(SMALL, steps=5, lengths=True)
+    for s in SPLITS:
+        narrow[s] |= {k: narrow[s][k][:, :, :6] for k in ("text", "vision", "audio")}
+    whole = saved(tmp_path / "good", narrow, 4).read_bytes()
+
+    def right(store, data):
+        for s in SPLITS:
+            known = data[s]["emotion_labels"][:, [LABELS.index(c) for c in store.labels]]
+            assert ((known > 0) == (store[s].y > 0)).all()
+
+    def loads(bad):
+        data = Careful(io.BytesIO(bad)).load()
+        return data if all("emotion_labels" in data[s] for s in SPLITS) else None
+
+    fuzz(
+        tmp_path,
+        whole,
+        lambda path, out: prepare_mmsa(path, out, progress=False),
+        right,
+        loads=loads,
+    )
+
+
 def test_truncated_files(tmp_path):
     for how in ("zip", "legacy", 4):
         whole = saved(tmp_path / "good", aligned_file(SMALL, steps=5), how).read_bytes()
