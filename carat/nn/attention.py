@@ -14,12 +14,10 @@ from ..core import CaratError
 # %% ../../nbs/22_label_attention.ipynb #e4c6f26e
 def label_attention(
     H: torch.Tensor,  # (B, T, d) hidden states of one modality; finite, also where masked
-    w: torch.Tensor,  # (C, d) one attention vector a label
+    w: torch.Tensor,  # (C, d) one attention vector per label
     mask: torch.Tensor,  # (B, T) bool, True where a step exists
-) -> tuple[
-    torch.Tensor, torch.Tensor
-]:  # U (B, C, d) and alpha (B, T, C); both zero for a sample without steps
-    "Eq. 1: for every label the mean of the hidden states, weighted by a softmax over the steps that exist."
+) -> tuple:  # U (B, C, d) and alpha (B, T, C); both zero for a sample without steps
+    "Eq. 1: for every label the mean of the hidden states, weighted by a softmax over the steps."
     e = torch.einsum("btd,cd->btc", H, w)  # (B, T, C)
     e = e.masked_fill(~mask[..., None], torch.finfo(e.dtype).min)
     alpha = e.softmax(1).masked_fill(~mask[..., None], 0)  # (B, T, C)
@@ -27,7 +25,9 @@ def label_attention(
 
 # %% ../../nbs/22_label_attention.ipynb #a341fbe5
 class LabelAttention(nn.Module):
-    "Eq. 1 with its parameter `w`, for one modality. Raises `CaratError` where the hidden states are not of width `d`."
+    """Eq. 1 with its parameter `w`, for one modality.
+
+    Raises `CaratError` where the hidden states are not of width `d`."""
 
     def __init__(
         self,

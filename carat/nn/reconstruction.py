@@ -15,7 +15,7 @@ from ..core import CaratError
 
 # %% ../../nbs/23_reconstruction.ipynb #3473d357
 class ModalityLinear(nn.Module):
-    "One linear layer per modality, all applied in one batched product; initialised as `nn.Linear` is."
+    "One linear layer per modality, applied in one batched product; initialised as `nn.Linear`."
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class ModalityLinear(nn.Module):
 
 # %% ../../nbs/23_reconstruction.ipynb #a771cd86
 class ModalityMLP(nn.Module):
-    "Linear, ReLU, linear, one per modality: the encoders En (d to d_z) and the decoders De (d_z to d)."
+    "Linear, ReLU, linear per modality: the encoders En (d to d_z), the decoders De (d_z to d)."
 
     def __init__(
         self,
@@ -76,7 +76,9 @@ class ModalityMLP(nn.Module):
 
 # %% ../../nbs/23_reconstruction.ipynb #9b7d6391
 class Reconstruction(nn.Module):
-    "Eq. 2: the networks f, one linear layer per target modality over the concatenation of all modalities; both levels share it."
+    """Eq. 2: the networks f, one linear layer per target modality over all modalities side by side.
+
+    Both levels share them."""
 
     def __init__(
         self,
@@ -95,7 +97,7 @@ class Reconstruction(nn.Module):
         U: torch.Tensor,  # (B, M, C, d); U_alpha gives U_beta, the second level
         present: torch.Tensor | None = None,  # (B, M) bool: sources to use; None uses all
     ) -> torch.Tensor:  # (B, M, C, d)
-        "Eq. 2, right column, and Eq. 17: every target m sees the plain concatenation of all modalities."
+        "Eq. 2, right column, and Eq. 17: every target sees the concatenation of all modalities."
         if present is not None:
             U = torch.where(present[:, :, None, None], U, 0)
         return self.f.shifted(torch.einsum("bsci,msio->bmco", U, self._blocks()))
@@ -121,19 +123,18 @@ def reconstruction_loss(
 ) -> torch.Tensor:  # (len(others),) one value per compared tensor
     """Eq. 3, one value per compared tensor: summed over modalities, and averaged over samples.
 
-    "frobenius" averages the un-squared norms over the samples that have a modality at all; "mse" averages the squares over
-    the samples that have modality m, over labels and over features. Raises `CaratError` for another `kind`."""
+    "frobenius" averages the un-squared norms over the samples that have a modality at all; "mse"
+    averages the squares over the samples that have modality m, over labels and over features.
+    Raises `CaratError` for another `kind`."""
     if kind not in ("frobenius", "mse"):
         raise CaratError(
-            f"reconstruction loss {kind!r} is unknown: use 'frobenius' (Eq. 3) or 'mse' (published code)"
+            f"reconstruction loss {kind!r} is unknown: use 'frobenius' (Eq. 3) or 'mse' "
+            "(published code)"
         )
-    gap = torch.where(
-        present[:, :, None, None], torch.stack(list(others)) - U_o, 0
-    )  # (n, B, M, C, d)
+    gap = torch.stack(list(others)) - U_o  # (n, B, M, C, d)
+    gap = torch.where(present[:, :, None, None], gap, 0)
     if kind == "frobenius":
-        norm = torch.linalg.vector_norm(
-            gap, dim=(-2, -1)
-        )  # (n, B, M); its gradient at zero is zero
+        norm = torch.linalg.vector_norm(gap, dim=(-2, -1))  # (n, B, M); its gradient at 0 is 0
         return norm.sum((1, 2)) / present.any(1).sum().clamp(min=1)
     mean = gap.square().mean((-2, -1)).sum(1)  # (n, M)
     return (mean / present.sum(0).clamp(min=1)).sum(1)
