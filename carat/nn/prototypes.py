@@ -17,7 +17,9 @@ from ..core import CaratError
 def unit(
     x: torch.Tensor,  # (..., d)
 ) -> torch.Tensor:  # (..., d)
-    "Normalize of Eq. 8: `x` at length 1 along its last axis; a zero vector stays zero, with a finite gradient."
+    """Normalize of Eq. 8: `x` at length 1 along its last axis.
+
+    A zero vector stays zero, with a finite gradient."""
     square = x.square().sum(-1, keepdim=True)
     return x / torch.where(square > 0, square, 1).sqrt()
 
@@ -27,7 +29,9 @@ def picard_steps(
     phi: float,  # momentum
     eps: float,  # accuracy wanted
 ) -> int:  # at most n
-    "Number of iterations after which `update_prototypes` is exact to `eps`: least k with x^k / k! < eps, x = n (1 - phi) / phi."
+    """Number of iterations after which `update_prototypes` is exact to `eps`.
+
+    The least k with x^k / k! < eps, where x = n (1 - phi) / phi."""
     if phi <= 0:
         return 1
     x, term, k = n * (1 - phi) / phi, 1.0, 0
@@ -44,94 +48,86 @@ def _norms(
     active: torch.Tensor,  # (M, C, n) bool: sample i moves its prototype
     side: torch.Tensor,  # (C, 2, n) bool: polarity of sample i
     phi: float,  # momentum
-) -> torch.Tensor:  # (M, C, n): log |v_i| of v_i = phi mu_{i-1} + (1 - phi) e_i; 0 where not active
-    "Solves for the lengths that Normalize divides by, all samples at once, by Picard iteration."
+) -> torch.Tensor:  # (M, C, n): log |v_i|; 0 where not active
+    """The lengths that Normalize divides by, of v_i = phi mu_{i-1} + (1 - phi) e_i.
+
+    Found for all samples at once, by Picard iteration."""
     n, kind = gram.shape[-1], torch.finfo(gram.dtype)
     log_phi = math.log(max(phi, 1e-37))
+    positive = side[:, 0]  # (C, n)
 
     def upto(x):  # (M, C, n): sum of x over the samples of the same class up to and including i
         total = torch.where(side, x[:, :, None], 0).cumsum(-1)  # (M, C, 2, n)
-        return torch.where(side[:, 0], total[:, :, 0], total[:, :, 1])
+        return torch.where(positive, total[:, :, 0], total[:, :, 1])
 
     count = upto(active.to(gram))  # n_i
     before = count - active.to(gram)  # n_{i-1}
-    same = (side[:, 0, :, None] == side[:, 0, None, :]) & torch.ones(
-        n, n, dtype=torch.bool, device=gram.device
-    ).tril(-1)
-    power = torch.where(
-        same & active[..., None, :],
-        log_phi * (before[..., :, None] - count[..., None, :]),
-        -math.inf,
-    )
-    shrunk = (
-        phi > 0.5 and -n * math.log(2 * phi - 1) < 60
-    )  # then no r_i is below exp(-60), and exp(r) is safe in float32
-    if shrunk:
-        kernel = (
-            torch.exp(power) * gram
-        ).mT.contiguous()  # (M, C, n, n): from sample j, the row, to sample i
+    earlier = torch.ones(n, n, dtype=torch.bool, device=gram.device).tril(-1)
+    same = (positive[:, :, None] == positive[:, None, :]) & earlier  # (C, n, n)
+    power = log_phi * (before[..., :, None] - count[..., None, :])  # (M, C, n, n)
+    power = torch.where(same & active[..., None, :], power, -math.inf)
+    # no r_i is then below exp(-60), and exp(r) is safe in float32
+    bounded = phi > 0.5 and -n * math.log(2 * phi - 1) < 60
+    if bounded:  # (M, C, n, n): from sample j, the row, to sample i
+        kernel = (torch.exp(power) * gram).mT.contiguous()
 
     bound, step = square.sqrt(), torch.zeros_like(head)
     for _ in range(picard_steps(n, phi, kind.eps)):
         r = upto(step) - step  # (M, C, n): log r_{i-1}
-        if shrunk:
+        if bounded:
             tail = torch.exp(-r) * (torch.exp(r)[..., None, :] @ kernel)[..., 0, :]
         else:
-            tail = (
-                torch.exp((power + r[..., None, :] - r[..., :, None]).clamp(max=40)) * gram
-            ).sum(-1)
-        cosine = (
-            torch.exp((log_phi * before - r).clamp(max=40)) * head + (1 - phi) * tail
-        )  # mu_{i-1} . e_i
+            shifted = (power + r[..., None, :] - r[..., :, None]).clamp(max=40)
+            tail = (torch.exp(shifted) * gram).sum(-1)
+        start = torch.exp((log_phi * before - r).clamp(max=40)) * head
+        cosine = start + (1 - phi) * tail  # mu_{i-1} . e_i
         cosine = torch.maximum(torch.minimum(cosine, bound), -bound)
         v = phi**2 * square + (1 - phi) ** 2 + 2 * phi * (1 - phi) * cosine  # |v_i|^2
         step = torch.where(active, 0.5 * torch.log(v.clamp(min=kind.eps**2)), 0)
     return step
 
 # %% ../../nbs/26_prototypes.ipynb #e99c2078
+def _lengths(e, start, member, side, phi):
+    "log |v_i| for each class (M, C, 2, n), 0 where sample i is not a member"
+
+    def own(x):  # (M, C, 2, n) to (M, C, n): of the sample's own class
+        return torch.where(side[:, 0], x[:, :, 0], x[:, :, 1])
+
+    fresh = (member.cumsum(-1) - member.long()) == 0  # (M, C, 2, n): no member before i
+    square = torch.where(fresh, start.square().sum(-1, keepdim=True), 1)  # |mu_{i-1}|^2
+    gram = torch.einsum("mciz,mcjz->mcij", e, e)
+    head = torch.einsum("mckz,mciz->mcki", start, e)
+    step = _norms(gram, own(head), own(square), member.any(2), side, phi)
+    return torch.where(member, step[:, :, None], 0)
+
+
 def _update(mu, Z, y, present, phi, normalise):  # as `update_prototypes`
-    e = unit(torch.where(present[:, :, None, None], Z.detach().to(mu), 0)).permute(
-        1, 2, 0, 3
-    )  # (M, C, n, d_z)
+    e = unit(torch.where(present[:, :, None, None], Z.detach().to(mu), 0))
+    e = e.permute(1, 2, 0, 3)  # (M, C, n, d_z)
     side = torch.stack([y > 0, ~(y > 0)]).permute(2, 0, 1)  # (C, 2, n)
     member = side & present.T[:, None, None]  # (M, C, 2, n)
     log_phi = math.log(max(phi, 1e-37))
     start, last, r = mu, 0.0, 0.0
 
     if normalise:
-        member = (
-            member & (e.square().sum(-1) > 0)[:, :, None]
-        )  # Normalize(phi mu) = mu: a zero e changes nothing
+        some = e.square().sum(-1) > 0  # (M, C, n)
+        member = member & some[:, :, None]  # Normalize(phi mu) = mu: a zero e changes nothing
+        # Normalize(0 + (1 - phi) e) = e: where mu is zero, the first member becomes mu_0
         empty = mu.square().sum(-1, keepdim=True) == 0  # (M, C, 2, 1)
-        first = (
-            member & (member.cumsum(-1) == 1) & empty
-        )  # Normalize(0 + (1 - phi) e) = e: the first member becomes mu_0
+        first = member & (member.cumsum(-1) == 1) & empty
         start = mu + torch.einsum("mckj,mcjz->mckz", first.to(e), e)
         member = member & ~first
-        own = lambda x: torch.where(
-            side[:, 0], x[:, :, 0], x[:, :, 1]
-        )  # (M, C, 2, n) to (M, C, n): of the sample's own class
-        fresh = (member.cumsum(-1) - member.long()) == 0  # (M, C, 2, n): no member before i
-        step = _norms(
-            torch.einsum("mciz,mcjz->mcij", e, e),
-            own(torch.einsum("mckz,mciz->mcki", start, e)),
-            own(torch.where(fresh, start.square().sum(-1, keepdim=True), 1)),
-            member.any(2),
-            side,
-            phi,
-        )
-        step = torch.where(member, step[:, :, None], 0)  # (M, C, 2, n)
+        step = _lengths(e, start, member, side, phi)
         r = step.cumsum(-1) - step  # log r_{i-1}
         last = step.sum(-1, keepdim=True)  # (M, C, 2, 1): log r_n
 
     N = member.cumsum(-1).to(e)  # (M, C, 2, n): members up to and including i
-    weight = torch.where(
-        member, torch.exp((log_phi * (N[..., -1:] - N) + r - last).clamp(max=40)), 0
-    )  # (M, C, 2, n)
-    new = torch.exp((log_phi * N[..., -1:] - last).clamp(max=40)) * start + (
-        1 - phi
-    ) * torch.einsum("mckj,mcjz->mckz", weight, e)
-    return torch.where(N[..., -1:] > 0, unit(new) if normalise else new, start)
+    total = N[..., -1:]  # (M, C, 2, 1)
+    weight = torch.exp((log_phi * (total - N) + r - last).clamp(max=40))
+    weight = torch.where(member, weight, 0)  # (M, C, 2, n)
+    old = torch.exp((log_phi * total - last).clamp(max=40)) * start
+    new = old + (1 - phi) * torch.einsum("mckj,mcjz->mckz", weight, e)
+    return torch.where(total > 0, unit(new) if normalise else new, start)
 
 # %% ../../nbs/26_prototypes.ipynb #ddc94229
 def update_prototypes(
@@ -144,14 +140,11 @@ def update_prototypes(
 ) -> torch.Tensor:  # (M, C, 2, d_z), new
     """Eq. 8 applied to the n samples one after another, computed without a loop over them.
 
-    With `normalise`, a class whose prototype is zero takes its first member as prototype. A class without members keeps its
-    prototype as it is. Raises `CaratError` where phi is outside [0, 1)."""
+    With `normalise`, a class whose prototype is zero takes its first member as prototype. A class
+    without members keeps its prototype as it is. Raises `CaratError` where phi is outside [0, 1)."""
     if not 0 <= phi < 1:
         raise CaratError(f"prototype momentum phi is {phi}: it must be at least 0 and below 1")
-    with (
-        torch.no_grad(),
-        torch.autocast(mu.device.type, enabled=False),
-    ):  # in mu's own precision, outside any graph
+    with torch.no_grad(), torch.autocast(mu.device.type, enabled=False):  # in mu's own precision
         return _update(mu, Z, y, present, phi, normalise)
 
 # %% ../../nbs/26_prototypes.ipynb #346bdc7d
@@ -163,10 +156,8 @@ def soft_intrinsic(
     Z: torch.Tensor,  # (B, M, C, d_z); Eq. 9's e is its direction
     mu: torch.Tensor,  # (M, C, 2, d_z), polarity 0 positive, 1 negative; receives no gradient
 ) -> tuple[torch.Tensor, torch.Tensor]:  # D (B, M, C, d_z) and alpha (B, M, C, 2)
-    "Eq. 9: intrinsic vectors as a mixture of the two prototypes of each modality and label (training)."
-    mu = (
-        mu.detach().clone()
-    )  # a copy: prototypes are updated in place before the backward pass has read them
+    "Eq. 9, for training: intrinsic vectors as mixtures of the two prototypes of their label."
+    mu = mu.detach().clone()  # a copy: the update in place comes before the backward pass
     alpha = torch.softmax(_similarity(Z, mu), -1)  # (B, M, C, 2)
     return torch.einsum("bmck,mckz->bmcz", alpha, mu), alpha
 
@@ -175,7 +166,7 @@ def hard_intrinsic(
     Z: torch.Tensor,  # (B, M, C, d_z)
     mu: torch.Tensor,  # (M, C, 2, d_z)
 ) -> tuple[torch.Tensor, torch.Tensor]:  # D (B, M, C, d_z) and alpha (B, M, C, 2)
-    "Eq. 10: the intrinsic vector is the more similar prototype, the negative one on a tie (prediction)."
+    "Eq. 10, for prediction: the more similar prototype, the negative one on a tie."
     mu = mu.detach().clone()
     similarity = _similarity(Z, mu)  # (B, M, C, 2)
     positive = similarity[..., :1] > similarity[..., 1:]  # (B, M, C, 1)
@@ -183,7 +174,9 @@ def hard_intrinsic(
 
 # %% ../../nbs/26_prototypes.ipynb #bf9a8881
 class Prototypes(nn.Module):
-    "The prototypes mu (M, C, 2, d_z): a buffer, zero at the start, updated by Eq. 8 and read by Eq. 9 (training) and Eq. 10 (evaluation)."
+    """The prototypes mu (M, C, 2, d_z): a buffer, zero at the start.
+
+    Updated by Eq. 8, read by Eq. 9 (training) and Eq. 10 (evaluation)."""
 
     mu: torch.Tensor
 
