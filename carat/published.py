@@ -24,36 +24,12 @@ def published_weights(
     labels: tuple | None = None,  # label names; `label 0`, `label 1`, ... where not given
     **switches,  # configuration that no shape shows: heads, tau, phi, dropout, ...
 ) -> CARAT:  # the same model, `CaratConfig.reference()`, with those weights and that state
-    "Build CARAT from weights of the published code: sizes are read from the shapes, names are translated. Raises `CaratError` for a weight that is missing or unknown."
+    """Build CARAT from weights of the published code: sizes are read from the shapes.
+
+    Names are translated. Raises `CaratError` for a weight that is missing or unknown."""
     w = {k: torch.as_tensor(np.asarray(v)) for k, v in weights.items()}
     try:
-        modalities = {
-            m: w[f"{p}.embeddings.word_embeddings.weight"].shape[1] for m, p in PUBLISHED.items()
-        }
-        depth = lambda p: (
-            1 + max(int(k.split(".")[3]) for k in w if k.startswith(f"{p}.encoder.layer."))
-        )
-        d, (d_h, _) = (
-            w["text.embeddings.word_embeddings.weight"].shape[0],
-            w["proj_text.linear.0.weight"].shape,
-        )
-        C, d_z = w["text_pos_protos"].shape
-        config = CaratConfig.reference(
-            **{
-                **dict(
-                    modalities=modalities,
-                    labels=labels or tuple(f"label {j}" for j in range(C)),
-                    layers=tuple(map(depth, PUBLISHED.values())),
-                    max_steps=w["text.embeddings.position_embeddings.weight"].shape[0],
-                    d=d,
-                    d_z=d_z,
-                    d_h=d_h,
-                    ff=w["text.encoder.layer.0.intermediate.dense.weight"].shape[0],
-                    queue=len(w["queue"]),
-                ),
-                **switches,
-            }
-        )
+        config = CaratConfig.reference(**{**_sizes(w, labels), **switches})
         state = _translate(w, config)
     except (KeyError, ValueError) as e:
         raise CaratError(f"these are not the published model's weights: {e} is missing") from None
@@ -62,57 +38,96 @@ def published_weights(
     return model
 
 
-def _translate(w, config):  # published names -> ours
-    s = {}
-    stack = lambda form, t=False: torch.stack(
-        [w[form.format(p)].T if t else w[form.format(p)] for p in PUBLISHED.values()]
+def _sizes(w, labels):  # the configuration that the shapes show
+    def layers(modality):
+        numbers = [k.split(".")[3] for k in w if k.startswith(f"{modality}.encoder.layer.")]
+        return 1 + max(map(int, numbers))
+
+    C, d_z = w["text_pos_protos"].shape
+    return dict(
+        modalities={
+            m: w[f"{p}.embeddings.word_embeddings.weight"].shape[1] for m, p in PUBLISHED.items()
+        },
+        labels=labels or tuple(f"label {j}" for j in range(C)),
+        layers=tuple(map(layers, PUBLISHED.values())),
+        max_steps=len(w["text.embeddings.position_embeddings.weight"]),
+        d=len(w["text.embeddings.word_embeddings.weight"]),
+        d_z=d_z,
+        d_h=len(w["proj_text.linear.0.weight"]),
+        ff=len(w["text.encoder.layer.0.intermediate.dense.weight"]),
+        queue=len(w["queue"]),
     )
-    for m, p in PUBLISHED.items():
-        e = f"encoders.{m}."
 
-        def move(ours, theirs):
-            for part in ("weight", "bias"):
-                if f"{theirs}.{part}" in w:
-                    s[f"{e}{ours}.{part}"] = w[f"{theirs}.{part}"]
 
-        move("norm", f"{p}_norm.norm2d")
-        move("embed", f"{p}.embeddings.word_embeddings")
-        move("position", f"{p}.embeddings.position_embeddings")
-        move("embed_norm", f"{p}.embeddings.LayerNorm")
-        for i in range(config.layers[list(PUBLISHED).index(m)]):
-            layer, ours = f"{p}.encoder.layer.{i}", f"layers.{i}."
-            for part in ("weight", "bias"):
-                s[f"{e}{ours}qkv.{part}"] = torch.cat(
-                    [w[f"{layer}.attention.self.{k}.{part}"] for k in ("query", "key", "value")]
-                )
-            move(ours + "out", f"{layer}.attention.output.dense")
-            move(ours + "norm1", f"{layer}.attention.output.LayerNorm")
-            move(ours + "fc1", f"{layer}.intermediate.dense")
-            move(ours + "fc2", f"{layer}.output.dense")
-            move(ours + "norm2", f"{layer}.output.LayerNorm")
-        s[f"attention.{m}.w"] = w[f"{p}_attention.attention.weight"]
+def _translate(w, config):  # published names -> ours; gradients have no state
+    out = {}
+    for depth, (m, p) in zip(config.layers, PUBLISHED.items(), strict=True):
+        out |= _encoder(w, f"encoders.{m}", p, depth)
+        out[f"attention.{m}.w"] = w[f"{p}_attention.attention.weight"]
+    return out | _latent_space(w) | _heads(w) | (_state(w) if "queue" in w else {})
+
+
+def _encoder(w, ours, theirs, depth):
+    names = {
+        "norm": f"{theirs}_norm.norm2d",
+        "embed": f"{theirs}.embeddings.word_embeddings",
+        "position": f"{theirs}.embeddings.position_embeddings",
+        "embed_norm": f"{theirs}.embeddings.LayerNorm",
+    }
+    out = {}
+    for i in range(depth):
+        layer = f"{theirs}.encoder.layer.{i}"
+        names |= {
+            f"layers.{i}.out": f"{layer}.attention.output.dense",
+            f"layers.{i}.norm1": f"{layer}.attention.output.LayerNorm",
+            f"layers.{i}.fc1": f"{layer}.intermediate.dense",
+            f"layers.{i}.fc2": f"{layer}.output.dense",
+            f"layers.{i}.norm2": f"{layer}.output.LayerNorm",
+        }
+        for part in ("weight", "bias"):
+            three = [w[f"{layer}.attention.self.{k}.{part}"] for k in ("query", "key", "value")]
+            out[f"{ours}.layers.{i}.qkv.{part}"] = torch.cat(three)
+    for name, source in names.items():
+        for part in ("weight", "bias"):
+            if f"{source}.{part}" in w:
+                out[f"{ours}.{name}.{part}"] = w[f"{source}.{part}"]
+    return out
+
+
+def _stack(w, name):  # the weights of all modalities
+    return torch.stack([w[name.format(p)] for p in PUBLISHED.values()])
+
+
+def _latent_space(w):
+    out = {}
     for ours, theirs in (("En", "proj_{}"), ("De", "de_proj_{}")):
         for lin, part in (("lin1", "linear.0"), ("lin2", "output")):
-            s[f"{ours}.{lin}.weight"] = stack(f"{theirs}.{part}.weight", t=True)  # (M, in, out)
-            s[f"{ours}.{lin}.bias"] = stack(f"{theirs}.{part}.bias")
+            out[f"{ours}.{lin}.weight"] = _stack(w, f"{theirs}.{part}.weight").mT  # (M, in, out)
+            out[f"{ours}.{lin}.bias"] = _stack(w, f"{theirs}.{part}.bias")
     networks = ("va2t", "ta2v", "tv2a")
-    s["f.f.weight"] = torch.stack([w[f"{n}.output.weight"].T for n in networks])  # (M, M d, d)
-    s["f.f.bias"] = torch.stack([w[f"{n}.output.bias"] for n in networks])
-    s["h.weight"] = stack("{}_clf_weight")  # (M, C, d)
+    out["f.f.weight"] = torch.stack([w[f"{n}.output.weight"].T for n in networks])  # (M, M d, d)
+    out["f.f.bias"] = torch.stack([w[f"{n}.output.bias"] for n in networks])
+    return out
+
+
+def _heads(w):
+    out = {"h.weight": _stack(w, "{}_clf_weight")}  # (M, C, d)
     for lin, part in (("fc1", "linear.0"), ("fc2", "output")):
         for k in ("weight", "bias"):
-            s[f"h_c.{lin}.{k}"] = w[f"agg.{part}.{k}"]
-    if "queue" in w:  # the state; gradients have none
-        s["prototypes.mu"] = torch.stack(
-            [stack("{}_pos_protos"), stack("{}_neg_protos")], 2
-        )  # (M, C, 2, d_z)
-        labels = w["queue_label"].flatten()
-        integral = labels == labels.round()
-        s["queue.rows"], s["queue.pointer"] = w["queue"], w["queue_ptr"].reshape(()).long()
-        s["queue.cls"] = torch.where(
-            integral & (labels >= 0), labels, -2.0
-        ).long()  # noise labels of the start match nothing
-    return s
+            out[f"h_c.{lin}.{k}"] = w[f"agg.{part}.{k}"]
+    return out
+
+
+def _state(w):
+    mu = [_stack(w, "{}_pos_protos"), _stack(w, "{}_neg_protos")]
+    labels = w["queue_label"].flatten()
+    known = (labels == labels.round()) & (labels >= 0)  # the noise of the start matches nothing
+    return {
+        "prototypes.mu": torch.stack(mu, 2),  # (M, C, 2, d_z)
+        "queue.rows": w["queue"],
+        "queue.cls": torch.where(known, labels, -2.0).long(),
+        "queue.pointer": w["queue_ptr"].reshape(()).long(),
+    }
 
 # %% ../nbs/41_reference.ipynb #c564c88e
 TERMS = {
@@ -130,57 +145,50 @@ TERMS = {
 
 
 def replay(
-    case: str
-    | Path
-    | dict,  # a recorded step (.npz): weight/..., x/..., mask, y, draws, loss/..., grad/..., after/..., scores
+    case: str | Path | dict,  # a recorded step (.npz), by the names that it gives its quantities
     heads: int = 4,  # attention heads of the recorded model; no shape shows them
     phi: float = 0.9,  # its prototype momentum
     tau: float = 0.07,  # its temperature
 ) -> list:  # rows (quantity, largest relative difference)
-    "Replay one recorded training step of the published code with `CaratConfig.reference()`, and compare everything that it recorded."
+    """Replay one training step of the published code with `CaratConfig.reference()`.
+
+    Compares everything that was recorded: scores, losses, gradients, and the state after the step.
+    The names in the file are weight/..., x/..., mask, y, sample_index, modality_index, loss/...,
+    grad/..., after/..., and scores_..._mode."""
     z = case if isinstance(case, dict) else dict(np.load(case))
-    part = lambda prefix: {k[len(prefix) :]: v for k, v in z.items() if k.startswith(prefix)}
+    z = {k: torch.as_tensor(np.asarray(v)) for k, v in z.items()}
+
+    def part(prefix):
+        return {k[len(prefix) :]: v for k, v in z.items() if k.startswith(prefix)}
+
     model = published_weights(part("weight/"), heads=heads, tau=tau, phi=phi, dropout=0.0).train()
-    batch = Batch(
-        {m: torch.as_tensor(z[f"x/{m}"]) for m in PUBLISHED},
-        {m: torch.as_tensor(z["mask"]) for m in PUBLISHED},
-        torch.as_tensor(z["y"]),
-        [str(i) for i in range(len(z["y"]))],
-    )
+    ids = [str(i) for i in range(len(z["y"]))]
+    features = {m: z[f"x/{m}"] for m in PUBLISHED}
+    batch = Batch(features, {m: z["mask"] for m in PUBLISHED}, z["y"], ids)
     rows = []
-
-    def compare(
-        name, ours, theirs
-    ):  # relative to the largest entry: rounding of float32 enters with the input normalisation
-        ours, theirs = (
-            torch.as_tensor(np.asarray(v.detach() if torch.is_tensor(v) else v)).double()
-            for v in (ours, theirs)
-        )
-        rows.append(
-            (name, float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-300)))
-        )
-
     for mode, hard in (("train", False), ("predict", True)):
-        compare(
-            f"scores, {mode} mode", model.predict(batch, hard=hard).scores, z[f"scores_{mode}_mode"]
-        )
-    losses = model.losses(
-        batch, draws=(torch.as_tensor(z["sample_index"]), torch.as_tensor(z["modality_index"]))
-    )
+        scores = model.predict(batch, hard=hard).scores
+        rows.append((f"scores, {mode} mode", _difference(scores, z[f"scores_{mode}_mode"])))
+    losses = model.losses(batch, draws=(z["sample_index"], z["modality_index"]))
     for ours, theirs in TERMS.items():
-        compare(f"loss {theirs}", losses[ours], z[f"loss/{theirs}"])
+        rows.append((f"loss {theirs}", _difference(losses[ours], z[f"loss/{theirs}"])))
     losses["loss"].backward()
-    gradients, parameters = (
-        _translate({k: torch.as_tensor(v) for k, v in part("grad/").items()}, model.config),
-        dict(model.named_parameters()),
-    )
+    gradients = _translate(part("grad/"), model.config)
+    parameters = dict(model.named_parameters())
+    if missing := sorted(set(parameters) - set(gradients)):
+        raise CaratError(f"the recorded step has no gradient for {missing[0]}")
     for name, g in gradients.items():
-        compare(f"gradient {name}", parameters[name].grad, g)
-    missing = set(parameters) - set(gradients)
-    if missing:
-        raise CaratError(f"the recorded step has no gradient for {sorted(missing)[0]}")
-    tensors = {k: torch.as_tensor(v) for k, v in {**part("weight/"), **part("after/")}.items()}
-    after, state = _translate(tensors, model.config), model.state_dict()
+        rows.append((f"gradient {name}", _difference(parameters[name].grad, g)))
+    after, state = (
+        _translate({**part("weight/"), **part("after/")}, model.config),
+        model.state_dict(),
+    )
     for name in ("prototypes.mu", "queue.rows", "queue.cls", "queue.pointer"):
-        compare(f"after {name}", state[name], after[name])
+        rows.append((f"after {name}", _difference(state[name], after[name])))
     return rows
+
+
+def _difference(ours, theirs):
+    "The largest one, relative to the largest entry: the input normalisation rounds to float32."
+    ours, theirs = ours.detach().double(), theirs.double()
+    return float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-300))
