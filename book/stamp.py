@@ -70,11 +70,12 @@ def stamped(text):
 def stamped_readme(text):
     "README's install line, between its two marks."
     name = settings()["lib_name"]
-    command = f'pip install "{name} @ git+{address()}"' if address() else "pip install ."
-    line = f"```sh\n{command}\n```"
+    command = f'```sh\npip install "{name} @ git+{address()}"\n```'
+    if address() is None:
+        command = "In a copy of this project:\n\n```sh\npip install .\n```"
     return re.sub(
         r"(<!-- install -->\n).*?(\n<!-- /install -->)",
-        lambda m: m[1] + line + m[2],
+        lambda m: m[1] + command + m[2],
         text,
         flags=re.S,
     )
