@@ -257,7 +257,7 @@ class Clips:
                 values = values[np.repeat(here, self.steps[clips, m])]
             yield clips, values, self.lengths[clips, m]
 
-    def values(self, m: int) -> np.ndarray:  # (sum L, d) float16
+    def features(self, m: int) -> np.ndarray:  # (sum L, d) float16
         "All features of a modality."
         return np.concatenate([v.astype(np.float16) for _, v, _ in self.chunks(m)])
 
@@ -272,7 +272,7 @@ def in_memory(
     "A twin in memory; its splits carry all extras, and features are made when they are needed."
     made = {}
     for split, clips in splits:
-        x = {m: (partial(clips.values, k), clips.lengths[:, k]) for k, m in enumerate(modalities)}
+        x = {m: (partial(clips.features, k), clips.lengths[:, k]) for k, m in enumerate(modalities)}
         made[split] = dict(id=clips.id, y=clips.y, x=x, extras=clips.extras, dtype="float16")
     return MemoryStore(name, labels, modalities, made, attrs)
 
