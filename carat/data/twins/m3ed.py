@@ -370,8 +370,10 @@ def _settle(A: np.ndarray, but: int | None = None) -> np.ndarray:
     "Sum over the channels of all labels, or of all but one: axes of 2, out and in."
     for c in range(A.ndim):
         if c != but:
-            options = np.moveaxis(A, c, 0)
-            A = np.stack([options[0], options[1:].sum(0)], c)
+            before, after = A.shape[:c], A.shape[c + 1 :]
+            options = A.reshape(math.prod(before), A.shape[c], -1)
+            settled = np.stack([options[:, 0], options[:, 1:].sum(1)], 1)
+            A = settled.reshape(*before, 2, *after)
     return A
 
 
