@@ -12,6 +12,8 @@ import numpy as np
 from cycler import cycler
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 
+from ..core import SPELLINGS
+
 # %% ../../nbs/90_style.ipynb #7387bbb8
 MODALITY_COLORS = {"t": "#0072B2", "v": "#D55E00", "a": "#009E73"}  # Okabe and Ito
 LABEL_COLORS = {  # Paul Tol, "bright"
@@ -46,15 +48,6 @@ _MODALITIES = {
     "audio": "a",
     "acoustic": "a",
 }
-_LABELS = {
-    "happiness": "happy",
-    "joy": "happy",
-    "sadness": "sad",
-    "angry": "anger",
-    "surprised": "surprise",
-    "disgusted": "disgust",
-    "fearful": "fear",
-}
 _SPARE = ("#882255", "#999933", "#56B4E9", "#CC79A7", "#44AA99", "#DDCC77", "#6699CC", "#997700")
 
 # %% ../../nbs/90_style.ipynb #d174fa8b
@@ -84,7 +77,7 @@ def label_color(
 ) -> str:  # hex colour
     "The book's colour of a label; an unknown name always gets the same spare colour."
     key = name.lower()
-    key = _LABELS.get(key, key)
+    key = SPELLINGS.get(key, key)
     return LABEL_COLORS.get(key) or _spare(key)
 
 # %% ../../nbs/90_style.ipynb #171dfbc5
