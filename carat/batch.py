@@ -26,6 +26,8 @@ class Batch:
     id: list[str]  # the B names of the samples
     # samples of the whole batch, where several processes share it; else as many as here
     total: int | None = None
+    # (C,) what a positive of each label weighs in the loss, or None where all weigh 1
+    weight: torch.Tensor | None = None
 
     def __post_init__(self):
         if not self.x:
@@ -99,7 +101,8 @@ class Batch:
 
         x = {m: moved(v) for m, v in self.x.items()}
         mask = {m: moved(v, None) for m, v in self.mask.items()}
-        return Batch(x, mask, None if self.y is None else moved(self.y), self.id, self.total)
+        y, weight = (None if v is None else moved(v) for v in (self.y, self.weight))
+        return Batch(x, mask, y, self.id, self.total, weight)
 
     def select(
         self,
@@ -112,7 +115,7 @@ class Batch:
         if lacking:
             raise CaratError(f"this batch has no modality {lacking}; it has {list(self.x)}.")
         x, mask = ({m: v[m] for m in modalities} for v in (self.x, self.mask))
-        return Batch(x, mask, self.y, self.id, self.total)
+        return Batch(x, mask, self.y, self.id, self.total, self.weight)
 
 # %% ../nbs/17_batch.ipynb #fbf75076
 def collate(

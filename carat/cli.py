@@ -646,6 +646,53 @@ def _predict(
     print(f"{out}: {len(found.id)} samples, a label is chosen above {_shown(found.threshold)}")
 
 
+def _plot(
+    run: Positional[Path],
+    store: Positional[Path | None] = None,
+    out: Path | None = None,
+    split: str | None = None,
+    sample: str | None = None,
+    format: Literal["png", "svg"] = "png",
+    device: str | None = None,
+    overwrite: bool = False,
+    kind: str | None = None,
+):
+    """Draw a run: its history, and with a store calibration, confused labels, the modality that each label leans on, and where labels look along one utterance.
+
+    Args:
+        run: The run folder.
+        store: The store; without one only the history is drawn.
+        out: The folder for the figures; RUN/figures where not given.
+        split: Which split; test where not given, or the only one.
+        sample: The id of the utterance to look along.
+        format: png or svg.
+        device: cpu, cuda, cuda:1, mps; the best there is where not given.
+        overwrite: Replace figures that exist.
+        kind: The class of a system of your own, module:Class.
+    """
+    from carat.data.store import Store
+    from carat.train.figures import run_figures, write_figures
+
+    data = None if store is None else Store(store)
+    figures = run_figures(_load(run, device, kind), data, split, sample)
+    for path in write_figures(figures, out or run / "figures", format, overwrite):
+        print(path)
+
+
+def _export(run: Positional[Path], out: Path, overwrite: bool = False, kind: str | None = None):
+    """Write a trained network as one file that torch alone can load (torch.export).
+
+    Args:
+        run: The run folder.
+        out: The file to write, such as model.pt2.
+        overwrite: Replace that file where it exists.
+        kind: The class of a system of your own, module:Class.
+    """
+    from carat.train.export import export_run
+
+    print(export_run(_load(run, "cpu", kind), out, overwrite))
+
+
 def _clips(path, folder):
     "The clips of a store, or of arrays, which become one for the moment."
     from carat.data.store import Store
@@ -658,7 +705,7 @@ def _clips(path, folder):
 
 # %% ../nbs/70_command_line.ipynb #c9e3d9b4
 _PREPARE = dict(mosei=_mosei, m3ed=_m3ed, arrays=_arrays, twin=_twin)
-_COMMANDS = ("prepare", "check", "train", "evaluate", "predict")
+_COMMANDS = ("prepare", "check", "train", "evaluate", "predict", "plot", "export")
 
 
 def commands(
@@ -678,6 +725,8 @@ def commands(
     app.command(_train_command(argv) if wanted else train, name="train")
     app.command(_evaluate, name="evaluate")
     app.command(_predict, name="predict")
+    app.command(_plot, name="plot")
+    app.command(_export, name="export")
     return app
 
 

@@ -69,6 +69,7 @@ class Network(torch.nn.Module):
     Config: ClassVar[type]
     recipes: ClassVar[Mapping[str, tuple[dict, dict]]] = {"paper": ({}, {})}
     meets: ClassVar[bool] = False  # whether samples meet in the loss
+    weighs: ClassVar[bool] = False  # whether its losses honour `batch.weight`
 
     def __init__(self, config):
         super().__init__()

@@ -62,13 +62,15 @@ def bce(
     logits: torch.Tensor,  # any shape, such as (B, C)
     y: torch.Tensor,  # 0 or 1, broadcastable to `logits`
     valid: torch.Tensor | None = None,  # bool, broadcastable to `logits`: entries that count
+    weight: torch.Tensor | None = None,  # (C,) what a positive of each label weighs; None: 1
 ) -> torch.Tensor:  # scalar
     "l of Eq. 5: binary cross-entropy of logits, the mean over valid entries; 0 for none."
     y = y.expand_as(logits)
     if valid is None:
-        return F.binary_cross_entropy_with_logits(logits, y)
+        return F.binary_cross_entropy_with_logits(logits, y, pos_weight=weight)
     valid = valid.expand_as(logits)
-    each = F.binary_cross_entropy_with_logits(logits.masked_fill(~valid, 0), y, reduction="none")
+    logits = logits.masked_fill(~valid, 0)
+    each = F.binary_cross_entropy_with_logits(logits, y, reduction="none", pos_weight=weight)
     return each.masked_fill(~valid, 0).sum() / valid.sum().clamp(min=1)
 
 
@@ -76,6 +78,7 @@ def classification_loss(
     s: dict,  # level ("o", "alpha", "beta") -> (B, C) pooled logits
     y: torch.Tensor,  # (B, C) 0 or 1
     valid: torch.Tensor | None = None,  # bool, broadcastable to (B, C): entries that count
+    weight: torch.Tensor | None = None,  # (C,) as in `bce`
 ) -> dict:  # level -> scalar, before its weight gamma
     "The terms of Eq. 5, one cross-entropy for each level that the model has."
-    return {level: bce(logits, y, valid) for level, logits in s.items()}
+    return {level: bce(logits, y, valid, weight) for level, logits in s.items()}

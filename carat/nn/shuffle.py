@@ -116,11 +116,12 @@ def aggregation_loss(
     present: torch.Tensor,  # (B, M) bool
     draws: tuple | None = None,  # sample_index and modality_index; None: no shuffled rows
     attached: str = "source",  # as in `shuffle`
+    weight: torch.Tensor | None = None,  # (C,) what a positive of each label weighs; None: 1
 ) -> dict:  # "agg" and, with draws, "shuffled": scalars before the weight gamma_sf
     "The two terms of Eq. 14: cross-entropies averaged over samples, present modalities and labels."
     shown = present[:, :, None]  # (B, M, 1)
-    terms = {"agg": bce(h_c(V), y[:, None], shown)}
+    terms = {"agg": bce(h_c(V), y[:, None], shown, weight)}
     if draws is not None:
         V_hat, y_hat = shuffle(V, y, *draws, attached=attached, present=present)
-        terms["shuffled"] = bce(h_c(V_hat), y_hat, shown)
+        terms["shuffled"] = bce(h_c(V_hat), y_hat, shown, weight)
     return terms

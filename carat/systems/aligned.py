@@ -202,7 +202,7 @@ class Aligned(Network):
                 if c.ctc_weight:
                     ctc.append(position_ctc(log_p, length, L))
             mask[m] = exists & mask[m].any(1, keepdim=True)
-        aligned = Batch(x, mask, batch.y, batch.id, batch.total)
+        aligned = Batch(x, mask, batch.y, batch.id, batch.total, batch.weight)
         if not ctc:
             return aligned, None
         nll, counts = zip(*ctc, strict=True)
@@ -263,6 +263,7 @@ def wrap(
         Config=Config,
         inner_class=inner,
         meets=inner.meets,
+        weighs=inner.weighs,
         recipes=recipes,
         kind="aligned" if kind == "carat" else f"aligned-{kind}",
     )

@@ -46,6 +46,7 @@ class BR:
     "Binary relevance: a logistic regression per label on pooled features."
 
     Config, recipes = BRConfig, {"paper": ({}, {})}
+    weighs = True  # label_weights="balanced" is scikit-learn's class_weight
 
     def __init__(self, config: BRConfig):
         self.config = config
@@ -63,7 +64,8 @@ class BR:
             if on.all() or not on.any():  # nothing to tell apart: always, or never
                 self.bias[c] = np.inf if on.all() else -np.inf
                 continue
-            solver = LogisticRegression(C=self.config.C, max_iter=1000, random_state=how.seed)
+            weight = "balanced" if how.label_weights == "balanced" else None
+            solver = LogisticRegression(C=self.config.C, max_iter=1000, class_weight=weight)
             solver.fit(scaler.transform(X), on)
             w = solver.coef_[0] / scaler.scale_
             self.weight[c] = torch.from_numpy(w)

@@ -239,6 +239,7 @@ class CARAT(Network):
     "Contrastive feature reconstruction and aggregation (the paper's Figure 2)."
 
     Config = CaratConfig
+    weighs = True
     meets = True  # in the contrast, the shuffle and the prototypes
     # preset -> (configuration, training): what this book trains with, the paper, the published code
     recipes = {
@@ -360,7 +361,7 @@ class CARAT(Network):
         # a sample without any modality counts nowhere
         some = present.any(1, keepdim=True)  # (B, 1)
         terms = {
-            **{f"bce_{k}": v for k, v in classification_loss(out.s, y, some).items()},
+            **{f"bce_{k}": v for k, v in classification_loss(out.s, y, some, batch.weight).items()},
             **self._reconstruction(out),
         }
         Z = self._embeddings(out)
@@ -368,7 +369,7 @@ class CARAT(Network):
         if rows is not None:
             low = U_o.dtype == torch.bfloat16  # products in the precision of those before
             terms["scl"] = self._contrast(*rows, shared=bool(batch.total), low=low)
-        terms |= self._aggregation(out, y, some, draws)
+        terms |= self._aggregation(out, y, some, draws, batch.weight)
         if self.training and c.latent:  # the state that outlives the step, after its last use
             self._remember(Z, rows, y, present)
         weights = self._weights()
@@ -403,10 +404,10 @@ class CARAT(Network):
             low=low,
         )
 
-    def _aggregation(self, out, y, some, draws):  # Eq. 14
+    def _aggregation(self, out, y, some, draws, weight):  # Eq. 14
         c, V, present = self.config, out.U[self.config.deepest], out.present
         if c.agg == "concat":
-            return {"agg": bce(self.h_cat(V), y, some)}
+            return {"agg": bce(self.h_cat(V), y, some, weight)}
         if c.agg == "none":
             return {}
         if not (c.shuffles and c.gamma_sf):
@@ -414,7 +415,7 @@ class CARAT(Network):
         elif draws is None:
             kinds = ("sample" in c.shuffles, "modality" in c.shuffles)
             draws = agree(*draw_shuffle(present, len(c.labels), *kinds))
-        return aggregation_loss(self.h_c, V, y, present, draws, c.shuffle_attached)
+        return aggregation_loss(self.h_c, V, y, present, draws, c.shuffle_attached, weight)
 
     def _remember(self, Z, rows, y, present):
         if rows is not None:

@@ -32,8 +32,11 @@ class TrainConfig(Settings):
     # patterns of normalisation weights that "bertadam" decays all the same
     decay_also: tuple[str, ...] = ()
     clip: float = 1.0  # largest norm of the whole gradient; 0 leaves it alone
-    # "valid": chosen on the validation split; a number: that number
-    threshold: Literal["valid"] | float = "valid"
+    # chosen on the validation split, "valid": one for all labels, "label": one per label;
+    # or a number: that number
+    threshold: Literal["valid", "label"] | float = "valid"
+    # "balanced": the positives of a label weigh as much as its negatives, however rare they are
+    label_weights: Literal["none", "balanced"] = "none"
     # epochs without a better F1 on valid after which training stops; None trains them all
     patience: int | None = None
     seed: int = 1  # of the order of samples, of dropout and of the model's draws
@@ -47,8 +50,8 @@ class TrainConfig(Settings):
 
     def __post_init__(self):
         self.decay_also = tuple(self.decay_also)
-        if self.threshold != "valid":
-            self.threshold = _number("threshold", self.threshold, 'give "valid" or a number')
+        if self.threshold not in ("valid", "label"):
+            self.threshold = _number("threshold", self.threshold, _THRESHOLDS)
         for name, low in _COUNTS.items():
             _check_count(name, getattr(self, name), low)
         for name, (low, high) in _RANGES.items():
@@ -78,7 +81,12 @@ class TrainConfig(Settings):
 
 _COUNTS = dict(epochs=1, batch_size=1, eval_batch_size=1, patience=1)
 _RANGES = dict(lr=(0, math.inf), warmup=(0, 1), weight_decay=(0, math.inf), clip=(0, math.inf))
-_CHOICES = dict(optimizer=("adam", "bertadam"), precision=("float32", "bfloat16"))
+_CHOICES = dict(
+    optimizer=("adam", "bertadam"),
+    precision=("float32", "bfloat16"),
+    label_weights=("none", "balanced"),
+)
+_THRESHOLDS = 'give "valid" or a number from 0 to 1, or "label"'
 
 
 def _check_count(name, value, low):
@@ -94,7 +102,7 @@ def _number(name, value, advice):
     except (TypeError, ValueError):
         raise CaratError(f"{name} is {value!r}: {advice}") from None
     if name == "threshold" and not 0 <= number <= 1:
-        raise CaratError(f'threshold is {value!r}: give "valid" or a number from 0 to 1')
+        raise CaratError(f"threshold is {value!r}: {_THRESHOLDS}")
     return number
 
 # %% ../../nbs/31_training_config.ipynb #e1d66d7c

@@ -31,7 +31,8 @@ class _Scorer(torch.nn.Module):
 
     def forward(self, x, mask):
         batch = Batch.__new__(Batch)  # its checks count samples, and here their number is free
-        batch.x, batch.mask, batch.y, batch.id, batch.total = x, mask, None, [], None
+        batch.x, batch.mask, batch.id = x, mask, []
+        batch.y = batch.total = batch.weight = None
         return self.model.predict(batch).scores
 
 

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +21,15 @@ import torch
 from ..core import CaratError, find_device
 from ..core import log as said
 from ..distributed import agree, average_gradients, ranks, share_sum
-from ..metrics import choose_threshold, multilabel_metrics, trivial_predictors
+from ..metrics import choose_threshold, choose_thresholds
+from ..metrics import multilabel_metrics, trivial_predictors
 from ..system import kind_of, where_from
 from .config import TrainConfig, steps_per_epoch
 from .optim import make_optimizer, set_rates
 from .predict import autocast, batches_of, check_match, device_of, predict_split
 from .predict import warn_unread
-from .run import Run, RunFolder, check_resumable, describe, outline
-from .run import load_checkpoint, save_checkpoint
+from .run import Run, RunFolder, card, check_resumable, describe, history_csv
+from .run import load_checkpoint, outline, save_checkpoint
 
 # %% ../../nbs/33_training.ipynb #775c9ae8
 @dataclass
@@ -236,8 +237,7 @@ class TrainingLog:
         record |= dict(lr=lr, steps=steps)
         _check_finite(record)
         scores, _ = predict_split(run.model, valid, run.training)
-        chosen = run.training.threshold == "valid"
-        threshold = choose_threshold(valid.y, scores) if chosen else run.training.threshold
+        threshold = _chosen(run.training.threshold, valid.y, scores)
         metrics = multilabel_metrics(valid.y, scores, threshold, self.data.labels)
         better = self.best is None or metrics["f1"] > self.best
         took = dict(train=seconds, valid=time.perf_counter() - start)
@@ -336,7 +336,16 @@ class TrainingLog:
         if self.why is not None:
             run.metrics["stopped"] = dict(epoch=len(run.history), why=self.why)
         if self.folder is not None:
+            self.folder.write("history.csv", history_csv(run.history))
+            self.folder.write("README.md", card(run))
             self.folder.finish(run.metrics)
+
+
+def _chosen(threshold, y, scores):
+    "The threshold that the configuration asks for: chosen here, or given."
+    if threshold == "valid":
+        return choose_threshold(y, scores)
+    return choose_thresholds(y, scores) if threshold == "label" else threshold
 
 
 def _check_finite(record):
@@ -359,6 +368,7 @@ def descend(
     steps = steps_per_epoch(data, how)
     total, optimizer = steps * how.epochs, make_optimizer(model, how)
     losses_of = torch.compile(model.losses, dynamic=False) if how.compile else None
+    weight = _label_weights(data["train"].y, how, log.device)
     first, seen = log.restore(optimizer)
     log.display.start(total, (first - 1) * steps + seen.steps)
     order = dict(batch_size=how.batch_size, shuffle=True, seed=how.seed, drop_last=how.drop_last)
@@ -373,12 +383,23 @@ def descend(
         batches = batches_of(
             model, data["train"], how, log.device, epoch=epoch, start=seen.steps, **order
         )
+        if weight is not None:
+            batches = (replace(b, weight=weight) for b in batches)
         report = train_epoch(model, batches, optimizer, how, done, total, seen, after, losses_of)
         record, seen = log.judge(**report, seconds=time.perf_counter() - start), Means()
         if epoch == how.epochs or log.should_stop():
             break
         # best weights and checkpoint tell of the same epoch
         log.checkpoint(optimizer, epoch + 1, seen, must=record["best"] and log.any_saved)
+
+
+def _label_weights(y, how, device):
+    "(C,) negatives for each positive of a label; None where all weigh the same."
+    if how.label_weights == "none":
+        return None
+    positives = y.sum(0)
+    weight = (len(y) - positives) / np.maximum(positives, 1)
+    return torch.as_tensor(weight, dtype=torch.float32, device=device)
 
 
 @contextmanager
@@ -389,7 +410,7 @@ def _seeded(seed, device):
         yield
 
 
-def _check_trainable(model, data, out, resume):
+def _check_trainable(model, data, how, out, resume):
     "Raise `CaratError` for what cannot be trained, before anything is touched."
     if not hasattr(model, "fit"):
         raise CaratError(
@@ -397,6 +418,8 @@ def _check_trainable(model, data, out, resume):
             "or give it fit(data, how, log)"
         )
     check_match(model, data)
+    if how.label_weights != "none" and not getattr(model, "weighs", False):
+        raise CaratError(f"{type(model).__name__} does not weigh labels: leave label_weights away")
     for name in ("train", "valid"):
         if len(data[name]) == 0:
             raise CaratError(f"{where_from(data)}: split {name} has no samples")
@@ -431,7 +454,7 @@ def fit(
     the folder is taken, or there is nothing to resume."""
     if config is None:
         config = TrainConfig.preset(type(model), getattr(model, "preset", None))
-    _check_trainable(model, store, out, resume)
+    _check_trainable(model, store, config, out, resume)
     steps_per_epoch(store, config)
     rank, device = ranks()[0], find_device(config.device)
     if isinstance(model, torch.nn.Module):
