@@ -3,6 +3,7 @@
 from .clip import Clip, Clips, clips
 from .figure import Moving, Shown, as_array, check_shape, frames, show
 from .figures import (
+    alignment,
     architecture,
     attention_words,
     confused_pairs,
@@ -47,6 +48,7 @@ __all__ = [
     "Moving",
     "Shown",
     "Table",
+    "alignment",
     "architecture",
     "as_array",
     "attention_words",
