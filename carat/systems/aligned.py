@@ -159,14 +159,15 @@ def wrap(
     kind = kind_of(inner)
     if not (isinstance(inner, type) and issubclass(inner, Network)):
         raise CaratError(f"{kind} has no steps to align: it is no network")
-    Config = dataclass(frozen=True)(
-        type(f"Aligned{inner.Config.__name__}", (AlignSettings, inner.Config), {})
-    )
+    doc = {"__doc__": f"{inner.Config.__name__}, and the settings of the alignment."}
+    bases = (AlignSettings, inner.Config)
+    Config = dataclass(frozen=True)(type(f"Aligned{inner.Config.__name__}", bases, doc))
     recipes = {}
     for name, (values, how) in inner.recipes.items():
         clock = _WORDS_CLOCK if name == "recommended" else {}
         recipes[name] = ({**values, **clock}, how)
     names = dict(
+        __doc__=f"{inner.__name__} behind an alignment.",
         Config=Config,
         inner_class=inner,
         meets=inner.meets,

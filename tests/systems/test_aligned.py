@@ -12,37 +12,18 @@ from carat.plots.figures import planted_hits
 from carat.systems.aligned import AlignedCARAT
 from carat.train import evaluate, load_run, make_model, predict
 
-SMALL = [
-    "--model.layers",
-    "1",
-    "1",
-    "1",
-    "--model.d",
-    "16",
-    "--model.d-z",
-    "8",
-    "--model.d-h",
-    "8",
-    "--model.heads",
-    "2",
-    "--model.ff",
-    "16",
-    "--model.queue",
-    "256",
-    "--model.align-hidden",
-    "8",
-    "--device",
-    "cpu",
-    "--batch-size",
-    "32",
-    "--epochs",
-    "1",
-    "--quiet",
-]
+SIZES = dict(layers=(1, 1, 1), d=16, d_z=8, d_h=8, heads=2, ff=16)
+SMALL = (
+    "--model.layers 1 1 1 --model.d 16 --model.d-z 8 --model.d-h 8 --model.heads 2 --model.ff 16"
+)
+ONE_EPOCH = "--model.queue 256 --device cpu --batch-size 32 --epochs 1 --quiet"
+LEARNED = dict(queue=64, align_steps=12, align_hidden=8, ctc_weight=1.0, dropout=0.0)
 
 
-def carat(*argv):
-    return cli.main([str(a) for a in argv])
+def train(store, out, options):
+    "The status of `carat train` on a small model."
+    how = f"{SMALL} {ONE_EPOCH} {options}".split()
+    return cli.main(["train", str(store), "--out", str(out), *how])
 
 
 @pytest.fixture(scope="module")
@@ -57,95 +38,32 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize(
     "options",
     [
-        ["--model.ctc-weight", "0.5", "--model.align-steps", "12"],
-        ["--model.align", "even", "--model.align-steps", "12"],
-        ["--model.align-steps", "20", "--model.align-positions", "all"],
+        "--model.ctc-weight 0.5 --model.align-steps 12",
+        "--model.align even --model.align-steps 12",
+        "--model.align-steps 20 --model.align-positions all",
     ],
 )
 def test_trains_through_the_command_line_where_modalities_are_missing(folder, tmp_path, options):
-    assert (
-        carat(
-            "train",
-            folder / "gaps.h5",
-            "--kind",
-            "aligned",
-            "--out",
-            tmp_path / "run",
-            *SMALL,
-            *options,
-        )
-        == 0
-    )
+    aligned = f"--kind aligned --model.align-hidden 8 {options}"
+    assert train(folder / "gaps.h5", tmp_path / "run", aligned) == 0
     run, store = load_run(tmp_path / "run", "cpu"), Store(folder / "gaps.h5")
-    assert isinstance(run.model, AlignedCARAT) and ("ctc" in run.history[0]["losses"]) == (
-        "--model.ctc-weight" in options
-    )
+    assert isinstance(run.model, AlignedCARAT)
+    assert ("ctc" in run.history[0]["losses"]) == ("ctc-weight" in options)
     assert 0 <= evaluate(run, store, "test")["f1"] <= 1
-    found = predict(run, store, "test")
+    found, test = predict(run, store, "test"), store["test"]
     assert np.isfinite(found.scores).all() and (found.leaned >= 0).all()
-    here = store["test"].present
-    assert np.take_along_axis(
-        here, found.leaned, 1
-    ).all()  # no label leans on a modality that is missing
-    planted_hits(
-        torch.as_tensor(found.leaned), store["test"].y, store["test"].extra("planted"), here
-    )
+    # no label leans on a modality that is missing
+    assert np.take_along_axis(test.present, found.leaned, 1).all()
+    planted_hits(torch.as_tensor(found.leaned), test.y, test.extra("planted"), test.present)
 
 
 def test_native_lengths_need_no_alignment(folder, tmp_path):
-    assert (
-        carat(
-            "train",
-            folder / "gaps.h5",
-            "--out",
-            tmp_path / "run",
-            "--model.layers",
-            1,
-            1,
-            1,
-            "--model.d",
-            16,
-            "--model.d-z",
-            8,
-            "--model.d-h",
-            8,
-            "--model.heads",
-            2,
-            "--model.ff",
-            16,
-            "--model.queue",
-            256,
-            "--model.max-steps",
-            50,
-            "--device",
-            "cpu",
-            "--batch-size",
-            32,
-            "--epochs",
-            1,
-            "--quiet",
-        )
-        == 0
-    )
+    assert train(folder / "gaps.h5", tmp_path / "run", "--model.max-steps 50") == 0
 
 
-def test_a_missing_modality_is_not_heard(folder):
+def test_a_missing_modality_is_not_looked_at(folder):
     store = Store(folder / "gaps.h5")
-    model = make_model(
-        "aligned",
-        store,
-        layers=(1, 1, 1),
-        d=16,
-        d_z=8,
-        d_h=8,
-        heads=2,
-        ff=16,
-        queue=64,
-        align_steps=12,
-        align_hidden=8,
-        ctc_weight=1.0,
-        dropout=0.0,
-    ).eval()
+    model = make_model("aligned", store, **SIZES, **LEARNED).eval()
     batch = store["train"].batch(range(32))
     scores = model.predict(batch).scores
     for m in MODALITIES:
@@ -160,21 +78,7 @@ def test_a_missing_modality_is_not_heard(folder):
 def test_ctc_term_is_a_mean_over_sequences(folder):
     "The CTC term of a batch is the mean over its sequences, so a sample without any adds nothing."
     store = Store(folder / "twin.h5")
-    model = make_model(
-        "aligned",
-        store,
-        layers=(1, 1, 1),
-        d=16,
-        d_z=8,
-        d_h=8,
-        heads=2,
-        ff=16,
-        queue=64,
-        align_steps=12,
-        align_hidden=8,
-        ctc_weight=1.0,
-        dropout=0.0,
-    )
+    model = make_model("aligned", store, **SIZES, **LEARNED)
     batch = store["train"].batch(range(16))
     _, (nll, counts) = model.align(batch)
     torch.testing.assert_close(model.losses(batch)["ctc"], nll[counts].mean())
