@@ -16,18 +16,17 @@ from .core import CaratError
 # %% ../nbs/72_many_devices.ipynb #b7d36f65
 def ranks() -> tuple[int, int]:  # (rank, world)
     "Number of this process and number of all, (0, 1) where there is no process group."
-    return (
-        (dist.get_rank(), dist.get_world_size())
-        if dist.is_available() and dist.is_initialized()
-        else (0, 1)
-    )
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
 
 
 def join_ranks(
-    device: str
-    | None = None,  # "cpu" or "cuda"; None takes CUDA where there is a device for every local process
+    device: str | None = None,  # "cpu" or "cuda"; None: CUDA if every local process can have one
 ) -> str | None:  # the device of this process; `device` as given where torchrun did not start it
-    "Join the process group that `torchrun` announces in the environment. Raises `CaratError` where there are fewer devices than processes."
+    """Join the process group that `torchrun` announces in the environment.
+
+    Raises `CaratError` where there are fewer devices than processes."""
     if int(os.environ.get("WORLD_SIZE", 1)) == 1 or dist.is_initialized():
         return device
     local, count = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
@@ -37,7 +36,8 @@ def join_ranks(
     if device.startswith("cuda"):
         if count < here:
             raise CaratError(
-                f"{here} processes on this machine and {count} CUDA device(s): start at most {max(count, 1)} processes, or use --device cpu"
+                f"{here} processes on this machine and {count} CUDA device(s): start at most "
+                f"{max(count, 1)} processes, or use --device cpu"
             )
         device = f"cuda:{local}"
         torch.cuda.set_device(local)
@@ -52,21 +52,20 @@ def leave_ranks():
 
 # %% ../nbs/72_many_devices.ipynb #a1a86e0f
 class _Gather(torch.autograd.Function):
-    "Rows of all ranks in the order of one process; backward takes this rank's own rows, times the number of ranks."
+    """Rows of all ranks in the order of one process.
+
+    The gradient of a rank is that of its own rows, times the number of ranks."""
 
     @staticmethod
     def forward(ctx, x, total):
-        rank, world = ranks()
-        ctx.mine, ctx.world = len(x), world
-        most = -(-total // world)
-        mine = torch.cat(
-            [x, x.new_zeros(most - len(x), *x.shape[1:])]
-        ).contiguous()  # ranks differ by at most one row
+        _, world = ranks()
+        ctx.mine = len(x)
+        filling = x.new_zeros(-(-total // world) - len(x), *x.shape[1:])  # at most one row
+        mine = torch.cat([x, filling]).contiguous()
         every = mine.new_empty(world, *mine.shape)
         dist.all_gather(list(every.unbind()), mine)
-        return (
-            every.transpose(0, 1).flatten(0, 1)[:total].contiguous()
-        )  # row i of rank r is row i W + r
+        rows = every.transpose(0, 1).flatten(0, 1)  # row i of rank r is row i W + r
+        return rows[:total].contiguous()
 
     @staticmethod
     def backward(ctx, grad):
@@ -78,7 +77,9 @@ def gather_rows(
     x: torch.Tensor,  # (b, ...) rows rank, rank + world, ... of a batch
     total: int,  # B, rows of the whole batch
 ) -> torch.Tensor:  # (B, ...) on every rank; `x` itself where there is one process
-    "The rows of all ranks in the order of one process, with a gradient (to be averaged over ranks by `average_gradients`)."
+    """The rows of all ranks in the order of one process.
+
+    They have a gradient, to be averaged over ranks by `average_gradients`."""
     if ranks()[1] == 1:
         return x
     if x.dtype == torch.bool:
@@ -100,7 +101,9 @@ def agree(
 def average_gradients(
     parameters,  # an iterable of parameters, the same on every rank
 ) -> None:
-    "Replace every gradient by its mean over the ranks, in one exchange. A gradient that a rank does not have counts as zero."
+    """Replace every gradient by its mean over the ranks, in one exchange.
+
+    A gradient that a rank does not have counts as zero."""
     if (world := ranks()[1]) == 1:
         return
     parameters = list(parameters)
@@ -110,7 +113,8 @@ def average_gradients(
     flat = torch.cat([p.grad.reshape(-1) for p in parameters])
     dist.all_reduce(flat)
     flat /= world
-    for p, part in zip(parameters, flat.split([p.numel() for p in parameters])):
+    parts = flat.split([p.numel() for p in parameters])
+    for p, part in zip(parameters, parts, strict=True):
         p.grad.copy_(part.view_as(p))
 
 

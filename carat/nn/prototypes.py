@@ -141,7 +141,7 @@ def update_prototypes(
     """Eq. 8 applied to the n samples one after another, computed without a loop over them.
 
     With `normalise`, a class whose prototype is zero takes its first member as prototype. A class
-    without members keeps its prototype as it is. Raises `CaratError` where phi is outside [0, 1)."""
+    without members keeps its prototype. Raises `CaratError` where phi is outside [0, 1)."""
     if not 0 <= phi < 1:
         raise CaratError(f"prototype momentum phi is {phi}: it must be at least 0 and below 1")
     with torch.no_grad(), torch.autocast(mu.device.type, enabled=False):  # in mu's own precision
