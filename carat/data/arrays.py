@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from ..core import SPLITS, CaratError, as_text, guarded
 from .report import Report, clean
+from .store import open_hdf5
 from .writer import StoreWriter, as_array
 
 # %% ../../nbs/71_arrays.ipynb #c4700c64
@@ -135,7 +136,7 @@ def _flat(group: h5py.Group) -> dict:
 
 
 def _open_hdf5(path: Path) -> list[_Part]:
-    f = h5py.File(path, "r", locking=False)
+    f = open_hdf5(path)
     groups = [k for k in f if isinstance(f[k], h5py.Group)]
     splits = [k for k in groups if any(isinstance(f[k].get(s), h5py.Dataset) for s in ("y", "id"))]
     if not splits:
@@ -687,6 +688,8 @@ def prepare_arrays(
         with StoreWriter(out, name, found.labels, found.widths, **how) as w:
             for at, y in enumerate(ys):
                 _copy(w, found, at, y, report, nonfinite == "zero", progress)
+            for sentence in w.find_warnings():
+                report.note(sentence)
             w.attrs["report"] = report.to_json()
     finally:
         for p in parts:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..core import CaratError, as_text
 from .store import BaseStore, RaggedSplit
-from .writer import as_array
+from .writer import as_array, check_labels
 
 # %% ../../nbs/82_memory.ipynb #df0bae6a
 _HALF = np.dtype("float16")
@@ -158,6 +158,7 @@ class MemoryStore(BaseStore):
     ):
         self.name, self.where = str(name), f"store '{name}' in memory"
         self.labels = tuple(str(v) for v in labels)
+        check_labels(f"cannot make the {self.where}", self.labels)
         self.modalities = {str(m): int(d) for m, d in modalities.items()}
         self.attrs = dict(attrs or {})
         if not splits:

@@ -2,10 +2,13 @@
 
 import gzip
 import os
+import pickle
+import shutil
 import signal
 import subprocess
 import sys
 import threading
+import zipfile
 from pathlib import Path
 
 import h5py
@@ -17,6 +20,8 @@ from faults import swap
 from carat.batch import Batch, collate
 from carat.core import CaratError
 from carat.data import store as module
+from carat.data import writer as writer_module
+from carat.data.memory import MemoryStore
 from carat.data.store import Store, check_store
 from carat.data.writer import StoreWriter
 
@@ -548,3 +553,235 @@ def test_only_files_without_labels_need_the_new_version(tmp_path, path):
     with h5py.File(path, "r+") as f:
         del f["train/y"]  # in a file of version 1 this is damage
     assert "'y' is not there" in message(lambda: Store(path)["train"])
+
+
+# what is refused or warned of where data enter
+
+
+@pytest.mark.parametrize(
+    "labels, words",
+    [
+        (["id", "sad"], ("'id'", "column")),
+        (["happy", "labels"], ("'labels'", "column")),
+        (["happy", "happy_from"], ("'happy_from'", "column")),
+        (["happy;sad"], ("'happy;sad'", "semicolons")),
+        (["happy", " sad"], ("' sad'", "spaces")),
+        (["happy", ""], ("''", "spaces")),
+        (["a\nb"], ("'a\\nb'", "printable")),
+        (["happy", "happy"], ("each once",)),
+    ],
+)
+def test_labels_that_predictions_could_not_be_written_with(tmp_path, labels, words):
+    said = message(lambda: StoreWriter(tmp_path / "s.h5", "n", labels, WIDTHS))
+    assert all(w in said for w in words), said
+    said = message(lambda: MemoryStore("n", labels, WIDTHS, {}))
+    assert all(w in said for w in words), said
+
+
+def test_labels_that_are_only_unusual(tmp_path):
+    labels = ["joy, awe", "sad_from", "ID", "très content", 'a "b"']
+    with StoreWriter(tmp_path / "s.h5", "n", labels, WIDTHS) as w:
+        w.add("train", "a", [1, 0, 0, 1, 0], {})
+    assert Store(tmp_path / "s.h5").labels == tuple(labels)
+
+
+def odd(path, change, n=6, split="train", y=((1, 0, 0), (0, 1, 1)), text="oh"):
+    "What the writer logs and what `check_store` says of samples that were changed."
+    rng = np.random.default_rng(0)
+    with StoreWriter(path, "n", LABELS, WIDTHS, extras={"text": ("str", ())}, overwrite=True) as w:
+        for i in range(n):
+            x = {m: rng.normal(size=(3, d)).astype(np.float32) for m, d in WIDTHS.items()}
+            change(i, x)
+            w.add(split, f"clip {i}", y[i % 2], x, {"text": text if i % 2 else "well"})
+    return check_store(path)[split]["warnings"]
+
+
+def large(i, x):
+    if i == 4:
+        x["v"][2, 1], x["v"][0, 0] = -1e30, 2e6
+
+
+def constant(i, x):
+    x["a"][:, 2], x["t"][:, :] = 0.5, 0
+
+
+@pytest.mark.parametrize(
+    "how, words",
+    [
+        ({}, None),
+        (
+            {"change": large},
+            "modality 'v', split 'train': 2 values beyond 1e+06, the largest -1e+30 in sample "
+            "'clip 4', step 2, column 1",
+        ),
+        ({"change": constant}, "modality 't', split 'train': every column is constant"),
+        ({"change": constant}, "modality 'a', split 'train': columns are constant: 2"),
+        ({"n": 1}, "split 'train' has one sample"),
+        ({"y": ((0.9, 0, 0), (0.1, 1, 1))}, "every value of the label 'happy' is above 0"),
+        ({"text": " "}, "split 'train': 3 of 6 texts are empty"),
+    ],
+)
+@pytest.mark.parametrize("buffer", [1, 8 << 20])
+def test_what_is_odd_is_said(tmp_path, caplog, monkeypatch, how, words, buffer):
+    monkeypatch.setattr(writer_module, "_BUFFER", buffer)
+    how = {"change": lambda i, x: None} | how
+    with caplog.at_level("WARNING", "carat"):
+        checked = odd(tmp_path / "s.h5", **how)
+    logged = [r.getMessage() for r in caplog.records]
+    assert logged == [f"s.h5: {w}" for w in checked]
+    assert (
+        (checked == [])
+        if words is None
+        else any(w.startswith(words) or words in w for w in checked)
+    )
+
+
+def test_whatever_is_not_odd(tmp_path):
+    assert odd(tmp_path / "s.h5", lambda i, x: x.clear()) == []  # nothing there, nothing constant
+    assert odd(tmp_path / "s.h5", constant, n=2, split="clips", y=(None, None)) != []
+    with StoreWriter(tmp_path / "s.h5", "n", LABELS, WIDTHS, overwrite=True) as w:
+        for i in range(4):
+            x = {m: np.full((1, d), i % 2) for m, d in WIDTHS.items()}
+            w.add("train", str(i), [1, 0, 0], x)
+            w.add("test", str(i), [1, 0, 0], {m: v * 0 for m, v in x.items()})
+    assert not any(r["warnings"] for r in check_store(tmp_path / "s.h5").values())
+
+
+# the disk, the lock, the other file
+
+
+def test_a_disk_that_is_full_ends_no_process(tmp_path):
+    "Only a process of its own shows what HDF5 does at exit."
+    program = """
+import resource, signal, sys
+import numpy as np
+from carat.core import CaratError
+from carat.data.writer import StoreWriter
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+try:
+    with StoreWriter(sys.argv[1], "n", ["l"], {"t": 300}, extras={"text": ("str", ())}) as w:
+        for i in range(200):
+            w.add("train", str(i), [i % 2], {"t": np.random.rand(50, 300)}, {"text": "x" * 99})
+except CaratError as e:
+    print(e)
+"""
+    for limit in (0, 100, 20_000, 1 << 20, 9 << 20, 12_000_000):
+        done = subprocess.run(
+            [sys.executable, "-c", program, tmp_path / "s.h5", str(limit)],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0 and done.stderr == "", (limit, done)
+        assert "File too large. Is the disk full? Nothing was left behind." in done.stdout, limit
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_is_open_elsewhere(path):
+    with h5py.File(path, "r"):  # with HDF5's own lock
+        assert len(Store(path)["train"].batch([0])) == 1
+        check_store(path)
+    with h5py.File(path, "r+"):
+        said = message(lambda: Store(path))
+        assert "locked" in said and "truncated" not in said
+        program = f"from carat.data.store import Store; Store({str(path)!r})"
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        assert "is locked" in done.stderr and "truncated" not in done.stderr
+    check_store(path)
+
+
+def test_files_that_are_no_store_say_what_they_are(tmp_path):
+    np.savez(tmp_path / "a.npz", t=np.zeros(3))
+    np.save(tmp_path / "a.npy", np.zeros(3))
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps({"a": 1}))
+    torch.save({"a": torch.zeros(2)}, tmp_path / "a.pt")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as z:
+        z.writestr("readme", "hello")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")
+    for name, words in {
+        "a.npz": ("an .npz of arrays", "carat prepare arrays", "a.npz --out"),
+        "a.npy": ("a NumPy array", "carat prepare arrays"),
+        "a.pkl": ("a pickle", "carat prepare mosei"),
+        "a.pt": ("torch.save", "carat prepare m3ed"),
+        "a.zip": ("no HDF5 file",),
+        "run": ("holds a run",),
+        ".": ("is a folder", "carat prepare arrays"),
+    }.items():
+        said = message(lambda name=name: Store(tmp_path / name))
+        assert all(w in said for w in words), said
+
+
+def test_overwriting_is_named(path):
+    said = message(lambda: write(path))
+    assert "overwrite=True" in said and "--overwrite" in said
+
+
+# a store is known by its content
+
+
+def test_the_fingerprint_is_of_the_content(tmp_path, path):
+    first = Store(path).fingerprint()
+    assert len(first) == 64 and Store(path).fingerprint() == first
+    assert Store(write(tmp_path / "again.h5")).fingerprint() == first
+    shutil.copy(path, tmp_path / "copy.h5")
+    os.utime(tmp_path / "copy.h5", (1, 1))
+    assert Store(tmp_path / "copy.h5").fingerprint() == first
+    store = Store(path)
+    list(store["train"].batches(8))
+    assert pickle.loads(pickle.dumps(store)).fingerprint() == first
+    seen = {first}
+    for change in (
+        put("train/t/values", (3, 1), 1.5),
+        put("valid/a/values", (0, 0), -1),
+        put("train/y", (5, 0), 0.25),
+        swap("train/id", lambda v: v[::-1].copy()),
+        swap("train/v/values", lambda v: v * 3),
+        lambda f: f.move("valid", "test"),
+        lambda f: f.attrs.modify("labels", np.array([b"sad", b"happy", b"fear"])),
+        lambda f: (
+            f["train"].move("v", "x")
+            or f["valid"].move("v", "x")
+            or f.attrs.modify("modalities", np.array([b"t", b"x", b"a"]))
+        ),
+        lambda f: f.pop("valid"),
+    ):
+        other = tmp_path / "other.h5"
+        shutil.copy(path, other)
+        edit(other, change)
+        seen.add(Store(other).fingerprint())
+    assert len(seen) == 10
+    for k in (1, 2):  # the same samples, another seed; another precision
+        more = {"n": 39} if k == 1 else {"dtype": "float16"}
+        seen.add(Store(write(tmp_path / f"{k}.h5", **more)).fingerprint())
+    assert len(seen) == 12
+
+
+def test_the_fingerprint_without_checksums(path):
+    before = Store(path).fingerprint()
+
+    def bare(f):
+        for k in ("train", "valid"):
+            for m in WIDTHS:
+                swap(f"{k}/{m}/values", lambda v: v)(f)
+
+    edit(path, bare)
+    with h5py.File(path) as f:
+        assert not f["train/t/values"].fletcher32
+    assert Store(path).fingerprint() == before
+    edit(path, put("train/t/values", (3, 1), 1.5))
+    assert Store(path).fingerprint() != before
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_the_fingerprint_in_memory_is_that_of_the_file(tmp_path, monkeypatch, dtype):
+    monkeypatch.setattr(writer_module, "CHUNK", 500)  # many chunks
+    store = Store(write(tmp_path / "s.h5", dtype=dtype))
+    parts = {}
+    for k in store.splits:
+        with store[k].opened() as data:
+            x = {m: (data[m][:], store[k].lengths[m]) for m in WIDTHS}
+        parts[k] = {"id": store[k].id, "y": store[k].intensity, "x": x}
+    assert MemoryStore("test", LABELS, WIDTHS, parts).fingerprint() == store.fingerprint()
+    with h5py.File(store.path) as f:
+        assert f["train/t/values"].id.get_num_chunks() > 2
