@@ -273,6 +273,8 @@ def _check(store: Positional[Path]):
             _print_table(("label", "positives"), list(r["positives"].items()))
         else:
             print("  no labels")
+        for warning in r["warnings"]:
+            print(f"  note: {warning}")
     if "report" in names.attrs:
         print("\nwhen it was imported:\n")
         _print_report(names)

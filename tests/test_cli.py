@@ -455,3 +455,23 @@ def test_check_says_that_clips_have_no_labels(tmp_path, capsys):
     assert carat("check", tmp_path / "clips.h5") == 0
     said = capsys.readouterr().out
     assert "clips: 1 samples" in said and "no labels" in said
+
+
+def test_prepare_arrays_says_what_it_took_and_what_is_odd(tmp_path, capsys):
+    x = np.random.default_rng(0).normal(size=(6, 3))
+    x[4, 1] = 1e9
+    given = {"face": x, "speaker": np.arange(6), "y": np.eye(6, 2), "labels": ["joy", "awe"]}
+    np.savez(tmp_path / "mine.npz", split=["Train"] * 4 + ["Val"] * 2, **given)
+    assert carat("prepare", "arrays", tmp_path / "mine.npz", "--out", tmp_path / "s.h5") == 0
+    said = capsys.readouterr().out
+    assert "'face': features, (N, 3) float64, one step per sample" in said
+    assert "'speaker': numbers, one per sample; kept with the samples" in said
+    assert "modality 'face', split 'valid': 1 value beyond 1e+06" in said
+    assert carat("check", tmp_path / "s.h5") == 0
+    assert "modality 'face', split 'valid': 1 value beyond 1e+06" in capsys.readouterr().out
+    soft = {**given, "y": np.full((6, 2), 0.3)}
+    np.savez(tmp_path / "soft.npz", split=["train"] * 6, **soft)
+    command = ["prepare", "arrays", tmp_path / "soft.npz", "--out", tmp_path / "soft.h5"]
+    assert carat(*command) == 2
+    assert "--positive-above" in capsys.readouterr().err
+    assert carat(*command, "--positive-above", 0.2) == 0
