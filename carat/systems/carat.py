@@ -22,7 +22,7 @@ from ..nn.attention import LabelAttention
 from ..nn.contrast import Queue, class_ids, supcon
 from ..nn.encoder import Encoder
 from ..nn.pooling import ModalityHeads, bce, classification_loss, max_pool
-from ..nn.prototypes import Prototypes, hard_intrinsic, soft_intrinsic
+from ..nn.prototypes import Prototypes
 from ..nn.reconstruction import ModalityMLP, Reconstruction, reconstruction_loss
 from ..nn.shuffle import AggregationHead, aggregation_loss, draw_shuffle
 from ..system import Network, Scores
@@ -334,10 +334,7 @@ class CARAT(Network):
         if not self.config.latent:
             return None, None, U_o, U_o
         raw, z_o = self.embed(U_o)  # (B, M, C, d_z)
-        if hard is None:
-            hard = not self.training
-        intrinsic = hard_intrinsic if hard else soft_intrinsic
-        D, _ = intrinsic(z_o, self.prototypes.mu)  # (B, M, C, d_z)
+        D = self.prototypes(z_o, hard)  # (B, M, C, d_z)
         decoded = self.De(z_o if self.config.decode_normalised else raw)  # (B, M, C, d)
         U["tilde"] = _keep(decoded, present)
         # a lone modality has nothing to be rebuilt from: it keeps its own features, as in Eq. 17
