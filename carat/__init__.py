@@ -4,6 +4,20 @@ The names that most work begins with are here; they are loaded when they are fir
 `import carat` is fast."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # editors and type checkers know the names, too
+    from .core import CaratError as CaratError
+    from .data.memory import MemoryStore as MemoryStore
+    from .data.store import Store as Store
+    from .systems.carat import CARAT as CARAT
+    from .systems.carat import CaratConfig as CaratConfig
+    from .train import TrainConfig as TrainConfig
+    from .train import evaluate as evaluate
+    from .train import fit as fit
+    from .train import load_run as load_run
+    from .train import make_model as make_model
+    from .train import predict as predict
 
 __version__ = "0.2.0"
 
@@ -21,7 +35,7 @@ _HOMES = {
     "predict": "train",
 }
 
-__all__ = ["__version__", *_HOMES]
+__all__ = ["__version__", *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name):

@@ -19,7 +19,7 @@ import tempfile
 import textwrap
 import tokenize
 from pathlib import Path
-from typing import Annotated, Literal, get_origin
+from typing import Annotated, Any, Literal, get_origin
 
 import tyro
 from tyro.conf import Positional, arg
@@ -105,7 +105,7 @@ def _mosei(
     """
     from carat.core import CaratError
 
-    chosen = dict(words=words, text=text, vision=vision, audio=audio)
+    chosen: dict[str, Any] = dict(words=words, text=text, vision=vision, audio=audio)
     ways = {"--aligned": aligned, "--unaligned": unaligned, "--csd": csd, "--mmsa": mmsa}
     given = [k for k, v in ways.items() if v is not None]
     if len(given) != 1:
@@ -125,7 +125,7 @@ def _mosei(
     ):
         if value is not None and given != [way]:
             raise CaratError(f"{option} belongs to {way}, and {given[0]} was given")
-    how = dict(overwrite=overwrite, progress=_terminal())
+    how: dict[str, Any] = dict(overwrite=overwrite, progress=_terminal())
     if csd is not None:
         from carat.data.csd import prepare_csd
 
@@ -142,12 +142,11 @@ def _mosei(
     from carat.data.mosei import prepare_aligned, prepare_mmsa, prepare_unaligned
 
     if aligned is not None:
-        made = prepare_aligned(aligned, out, **how)
+        _imported(prepare_aligned(aligned, out, **how))
     elif mmsa is not None:
-        made = prepare_mmsa(mmsa, out, **how)
-    else:
-        made = prepare_unaligned(unaligned, labels, out, drop_unmatched=drop_unmatched, **how)
-    _imported(made)
+        _imported(prepare_mmsa(mmsa, out, **how))
+    elif unaligned is not None and labels is not None:
+        _imported(prepare_unaligned(unaligned, labels, out, drop_unmatched=drop_unmatched, **how))
 
 
 def _m3ed(features: Path, out: Path, annotation: Path | None = None, overwrite: bool = False):
@@ -190,7 +189,8 @@ def _twin(
     """
     from carat.core import CaratError
 
-    how = dict(seed=seed, overwrite=overwrite) | ({} if size is None else dict(size=size))
+    how: dict[str, Any] = dict(seed=seed, overwrite=overwrite)
+    how |= {} if size is None else dict(size=size)
     if like == "mosei":
         from carat.data.twins.mosei import World, write_twin
 
@@ -326,9 +326,9 @@ def sentences(
         except (OSError, TypeError):
             continue  # made on the spot, without a source of its own
         comments, lines = _comments(source), source.splitlines()
-        for node in ast.parse(source).body[0].body:
+        for node in ast.iter_child_nodes(ast.parse(source).body[0]):
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-                rows = range(node.lineno, node.end_lineno + 1)
+                rows = range(node.lineno, (node.end_lineno or node.lineno) + 1)
                 beside = " ".join(comments[r] for r in rows if r in comments)
                 found[node.target.id] = beside or _above(comments, node.lineno - 1, lines)
     return found
@@ -409,8 +409,8 @@ def _train_command(argv):
     usual = _early(argv, "--kind", "carat")
     cls = _class_of(usual)
     preset, fields, how = recipe(cls, _early(argv, "--preset", None))
-    Model = options_of(cls.Config, fields, "Model")
-    Training = options_of(TrainConfig, how, "Training")
+    Model: Any = options_of(cls.Config, fields, "Model")
+    Training: Any = options_of(TrainConfig, how, "Training")
     which = (
         f"Which system: {', '.join(kinds())}; aligned-KIND puts an alignment in front of KIND; "
         "module:Class is one of your own."
@@ -428,8 +428,8 @@ def _train_command(argv):
         overwrite: bool = False,
         resume: bool = False,
         quiet: bool = False,
-        training: Annotated[Training, arg(name="")] = Training(),
-        model: Model = Model(),
+        training: Annotated[Training, arg(name="")] = Training(),  # pyright: ignore
+        model: Model = Model(),  # pyright: ignore
     ):
         """Train a system on a store; write the run folder.
 
@@ -448,8 +448,8 @@ def _train_command(argv):
         from carat.study.runner import RunSpec
 
         spec = RunSpec(
-            store=store,
-            out=out,
+            store=str(store),
+            out=str(out),
             kind=kind,
             preset=preset,
             modalities=modalities,
@@ -716,19 +716,19 @@ def commands(
     "All commands. An importer of another format is one more entry of `_PREPARE`."
     app, prepare = tyro.extras.SubcommandApp(), tyro.extras.SubcommandApp()
     for name, function in _PREPARE.items():
-        prepare.command(function, name=name)
+        prepare.command(name=name)(function)
     app.command(prepare, name="prepare", help="Make a store of data in another form.")
-    app.command(_check, name="check")
+    app.command(name="check")(_check)
 
     def train():
         "Train a system on a store; write the run folder."
 
     wanted = list(argv[:1]) == ["train"]
-    app.command(_train_command(argv) if wanted else train, name="train")
-    app.command(_evaluate, name="evaluate")
-    app.command(_predict, name="predict")
-    app.command(_plot, name="plot")
-    app.command(_export, name="export")
+    app.command(name="train")(_train_command(argv) if wanted else train)
+    app.command(name="evaluate")(_evaluate)
+    app.command(name="predict")(_predict)
+    app.command(name="plot")(_plot)
+    app.command(name="export")(_export)
     return app
 
 

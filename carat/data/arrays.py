@@ -9,6 +9,7 @@ __all__ = ['check_offsets', 'prepare_arrays']
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -33,7 +34,7 @@ class _Part:
 
     split: str | None  # of all its samples; None where an array says it
     where: str  # for messages
-    arrays: dict  # read when they are indexed
+    arrays: Mapping[str, Any]  # read when they are indexed
     file: h5py.File | None = None  # to be closed in the end
 
     def __post_init__(self):
@@ -128,7 +129,7 @@ def _flat(group: h5py.Group) -> dict:
             found[key.removeprefix("extra/").replace("/", "_")] = v
 
     group.visititems(visit)
-    attrs = group.file.attrs
+    attrs: Any = group.file.attrs
     for k in ("modalities", "labels") if "y" in found else ("modalities",):
         if k in attrs and k not in found:
             found[k] = np.array([as_text(v) for v in np.atleast_1d(attrs[k])], dtype=str)
@@ -136,7 +137,7 @@ def _flat(group: h5py.Group) -> dict:
 
 
 def _open_hdf5(path: Path) -> list[_Part]:
-    f = open_hdf5(path)
+    f: Any = open_hdf5(path)
     groups = [k for k in f if isinstance(f[k], h5py.Group)]
     splits = [k for k in groups if any(isinstance(f[k].get(s), h5py.Dataset) for s in ("y", "id"))]
     if not splits:
@@ -338,21 +339,9 @@ def _step_reader(part: _Part, m: str, n: int):
 def _padded_reader(part: _Part, m: str, n: int):
     v, T = part.arrays[m], part.arrays[m].shape[1]
     if f"{m}_mask" in part.arrays:
-        mask = part.arrays[f"{m}_mask"]
-        if mask.shape != (n, T):
-            raise CaratError(
-                f"{part.where}: '{m}_mask' has shape {mask.shape}, expected ({n}, {T})."
-            )
-
-        def kept(i, j):
-            return np.asarray(mask[i:j]).astype(bool)
-
+        kept = _kept_by_mask(part, m, n, T)
     elif f"{m}_length" in part.arrays:
-        length = _padded_lengths(part, m, n, T)
-
-        def kept(i, j):
-            return np.arange(T) < length[i:j, None]
-
+        kept = _kept_by_length(part, m, n, T)
     else:
         raise CaratError(
             f"{part.where}: '{m}' is padded {v.shape} and nothing says how long its samples are. "
@@ -365,6 +354,18 @@ def _padded_reader(part: _Part, m: str, n: int):
         return np.asarray(v[i:j])[k], k.sum(1)
 
     return v.shape[2], read
+
+
+def _kept_by_mask(part: _Part, m: str, n: int, T: int):
+    mask = part.arrays[f"{m}_mask"]
+    if mask.shape != (n, T):
+        raise CaratError(f"{part.where}: '{m}_mask' has shape {mask.shape}, expected ({n}, {T}).")
+    return lambda i, j: np.asarray(mask[i:j]).astype(bool)
+
+
+def _kept_by_length(part: _Part, m: str, n: int, T: int):
+    length = _padded_lengths(part, m, n, T)
+    return lambda i, j: np.arange(T) < length[i:j, None]
 
 
 def _padded_lengths(part: _Part, m: str, n: int, T: int) -> np.ndarray:
@@ -684,7 +685,7 @@ def prepare_arrays(
         report = Report("arrays of your own", [] if file is None else [file])
         _tell(report, found)
         name = name or ("my data" if file is None else file.stem)
-        how = dict(dtype=dtype, extras=found.extras, overwrite=overwrite)
+        how: dict[str, Any] = dict(dtype=dtype, extras=found.extras, overwrite=overwrite)
         with StoreWriter(out, name, found.labels, found.widths, **how) as w:
             for at, y in enumerate(ys):
                 _copy(w, found, at, y, report, nonfinite == "zero", progress)

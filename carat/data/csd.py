@@ -337,7 +337,7 @@ def _places(v: h5py.Dataset, f) -> np.ndarray:
         at = v.id.get_offset()
         if at is not None:
             f.seek(at)
-            places.ravel()[:] = np.frombuffer(f.read(n * v.size), kind)
+            places.ravel()[:] = np.frombuffer(f.read(places.nbytes), kind)
         elif v.size and v.id.get_storage_size():
             raise ValueError("words in a layout that is not read")
         return places

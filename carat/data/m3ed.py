@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -152,7 +153,7 @@ def _by_dialogue(where: str, v) -> dict[str, object]:
     return out
 
 
-def _number(v):
+def _number(v) -> Any:
     "A number that may be an array of one."
     single = isinstance(v, PickledArray) and v.size == 1 and v.dtype.kind in "iuf"
     return v.read().item() if single else v
@@ -430,7 +431,7 @@ class _Annotated:
             f"{taken}; {why}."
         )
 
-    def _texts(self, which: int) -> dict[str, list[str]]:
+    def _texts(self, which: int) -> dict[str, list]:
         return {
             d: [u[which] for u in self.told[d]] if d in self.told else [""] * len(e)
             for d, e in self.emotions.items()
@@ -737,8 +738,9 @@ class _Padded:
     rows: dict[str, Rows]  # by modality
     y: np.ndarray  # (n, 7)
     lengths: np.ndarray | None
-    first: np.ndarray | None = None  # rows that are zero in all modalities, before ...
-    last: np.ndarray | None = None  # ... and after each dialogue
+    # rows that are zero in all modalities, before and after each dialogue, once it was looked at
+    first: np.ndarray = field(init=False)
+    last: np.ndarray = field(init=False)
 
     def look(self, progress: bool):
         blocks = together(self.rows, f"{self.name}: looking", progress)

@@ -49,6 +49,7 @@ class MemorySplit(RaggedSplit):
     Raises CaratError for arrays that do not fit each other and for values that are not finite.
     """
 
+    store: "MemoryStore"  # that it is a part of, if it is
     damaged = "Check the arrays, or the function that makes them."
     again = "Give other arrays."
     nonfinite = "before you hand them over"

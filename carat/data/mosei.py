@@ -192,7 +192,7 @@ def _refuse_mmsa(path: Path, data):
     )
 
 
-def _emotion_keys(data) -> dict[str, int | None]:
+def _emotion_keys(data) -> Mapping[str, int | None]:
     "The entries of a split that hold emotions: {key: column}, or one {key: None} with all columns."
     split = data["train"]
     columns = {k: find_label(k, LABELS) for k in split if isinstance(k, str)}
@@ -258,7 +258,7 @@ def _write(w: StoreWriter, report: Report, split: _Split, progress: bool):
             report.nonfinite(s, m, *counts)
             x[m] = values, inside.sum(1)[keep[here]]
             report.count_lengths(s, m, x[m][1])
-        chosen = np.flatnonzero(keep[here]) + here.start
+        chosen = (np.flatnonzero(keep[here]) + here.start).tolist()
         y = split.y[chosen]
         report.count_labels(s, y, LABELS)
         extra = {k: [v[i] for i in chosen] for k, v in split.extra.items()}
@@ -664,7 +664,9 @@ class _Join:
         unknown = [g for g in found.doubtful if (partner[g[0]] < 0).any()]
         known = [g for g in found.doubtful if (partner[g[0]] >= 0).all()]
         here = {i for us, _ in unknown for i in us}
-        alone = [f"row {i} ({ids[i]})" for i in np.flatnonzero(partner < 0) if i not in here]
+        alone = [
+            f"row {i} ({ids[i]})" for i in np.flatnonzero(partner < 0).tolist() if i not in here
+        ]
         there = {j for _, js in found.doubtful for j in js} | set(partner.tolist())
         rest = [f"row {j}" for j in range(found.others) if j not in there]
         rest += [f"one of rows {some(js)}" for us, js in known for _ in js[len(us) :]]
@@ -838,10 +840,10 @@ def _joined(join: _Join, files: _Sources, progress: bool) -> list[_Split]:
         splits.append(_Split(s, rows, ids, y[partner], extra=extra, keep=partner >= 0))
     side = _one_side(join.report, files.rows, edges)
     for split in splits:
-        for m, e in edges[split.name].items():
+        for m, (before, after) in edges[split.name].items():
             T = split.rows[m].T
-            join.report.padding(split.name, m, *e, T, side)
-            split.windows[m] = window(*e, T, side)
+            join.report.padding(split.name, m, before, after, T, side)
+            split.windows[m] = window(before, after, T, side)
     return splits
 
 # %% ../../nbs/85_import_mosei.ipynb #mmsaemot
@@ -862,8 +864,9 @@ def _column_names(data, n: int) -> list[str] | None:
     for found in (*data.values(), *data["train"].values()):
         if isinstance(found, PickledArray) and found.ndim == 1 and found.dtype.kind in "SU":
             found = small_list("names of labels", found) if found.size == n else []
-        texts = isinstance(found, (list, tuple)) and all(isinstance(v, (str, bytes)) for v in found)
-        if not texts or len(found) != n:
+        if not isinstance(found, (list, tuple)) or len(found) != n:
+            continue
+        if not all(isinstance(v, (str, bytes)) for v in found):
             continue
         names = [as_text(v).strip() for v in found]
         columns = [find_label(k, LABELS) for k in names]
@@ -963,7 +966,8 @@ def _mmsa_splits(path: Path, data, rows: Mapping, y: Mapping) -> dict[str, _Spli
 
 def _mmsa_window(path: Path, s: str, split: Mapping, name: str, edges, T: int, side: str):
     "The steps of each utterance, by the zeros and by the lengths that the file gives."
-    start, stop = window(*edges, T, side)
+    before, after = edges
+    start, stop = window(before, after, T, side)
     said = _mmsa_lengths(path, s, split, name, len(start))
     if said is None:
         return start, stop

@@ -17,6 +17,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -406,7 +407,7 @@ class _Array:
     __slots__ = ("value",)
 
     def __init__(self):
-        self.value = None
+        self.value: Any = None
 
 
 def _filled(shape, dtype, content, order="C"):
@@ -460,6 +461,8 @@ def _numpy_frombuffer(m, content, dtype, shape, order, axes=None):
     if order != "K" or sorted(_ints(axes)) != list(range(len(_ints(shape)))):
         raise ValueError("an array with axes that do not exist")
     a = _filled(shape, dtype, content)
+    if not isinstance(a, PickledArray):
+        raise ValueError("an array of objects with its axes turned")
     steps = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
     turned = [shape[i] for i in axes]
     return PickledArray(content, turned, a.dtype, strides=[steps[i] for i in axes])
@@ -615,6 +618,8 @@ def _torch_parameter(m, tensor, *more):
 class _Pending(tuple):
     "A tuple with items that `settle` has to look at."
 
+    settled: tuple
+
 
 _KEYS = {str, int, float, bool, type(None), bytes}
 _PLAIN = _KEYS | {complex, bytearray, list, dict, set, frozenset, tuple, _Namespace, PickledArray}
@@ -687,6 +692,7 @@ _WHY = {
     KeyError: "asks for a value that was not kept",
     TypeError: "does not fit the values that it is given",
 }
+_NAMES = {op.code: op.name for op in pickletools.opcodes}
 _UNREADABLE = {
     "torch.BFloat16Storage": "there are tensors of type bfloat16, which NumPy does not have. Save "
     "them as float32 (`tensor.float()`)"
@@ -723,8 +729,7 @@ class _Machine:
             raise
         except Exception as e:
             why = _WHY.get(type(e)) or str(e) or type(e).__name__
-            known = pickletools.code2op.get(op.decode("latin-1"))
-            name = known.name if known else repr(op)[1:]
+            name = _NAMES.get(op.decode("latin-1"), repr(op)[1:])
             said = " ".join(why.split())[:400]
             tape.file.fail(at, f"instruction {name}: {said}. Nothing was run.")
 
@@ -1265,7 +1270,7 @@ def read_pickle(
     memory: int = 2 << 30,  # bytes that everything outside of arrays may need
     # what was pickled: dict, list, tuple, set, str, bytes, int, float, bool, None, and
     # PickledArray for arrays and tensors
-):
+) -> Any:
     """Read a pickle without running it and without holding its arrays.
 
     An argparse.Namespace becomes a dict, an array of objects a list. Raises CaratError, with file

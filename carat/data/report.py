@@ -42,7 +42,8 @@ def zero_edges(
 def padding_side(
     first: np.ndarray,  # (n,) rows of zeros that samples begin with ...
     last: np.ndarray,  # (n,) ... and end with
-    steps: int,  # T: a sample that has as many is left out of the count
+    # T, of all samples or of each: one that has as many rows of zeros is left out of the count
+    steps: int | np.ndarray,
 ) -> str:  # "left", "right", or "none" where there is nothing to tell from
     "The side that is padded: where there are more rows of zeros."
     some = first < steps

@@ -786,7 +786,7 @@ class Store(BaseStore):
                 f"{self.path} is an HDF5 file and not a carat store. Turn it into one with "
                 "`carat prepare`, of your own arrays with `carat prepare arrays`."
             )
-        self.version = a.get("version")
+        self.version: Any = a.get("version")
         if self.version not in VERSIONS:
             raise CaratError(
                 f"{self.path} is a carat store of version {self.version}, and this package reads "
@@ -875,7 +875,7 @@ def _contents(store: Store, split: RaggedSplit) -> dict:
     for m, n in split.lengths.items():
         steps[m] = (float(n[n > 0].mean()) if n.any() else 0.0, int(n.max(initial=0)))
     positives = {}
-    if split.labelled:
+    if split.y is not None:
         positives = dict(zip(store.labels, split.y.sum(0).astype(int).tolist(), strict=True))
     return dict(
         samples=len(split),

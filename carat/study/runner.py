@@ -80,13 +80,21 @@ def run(
     return fit(model, data, config, spec.out, overwrite=overwrite, resume=resume, **how)
 
 # %% ../../nbs/40_runs_over_seeds.ipynb #5267eec5
+def _folder(spec: RunSpec) -> Path:
+    "Where a run is kept. Raises `CaratError` for one that is kept in memory."
+    if spec.out is None:
+        raise CaratError("runs over seeds are kept in a folder: give out=")
+    return Path(spec.out)
+
+
 def _one(spec: RunSpec, threads: int, overwrite: bool, resume: bool) -> dict:
     "A run in a process of its own; its metrics."
     if threads:
         torch.set_num_threads(threads)
-    if resume and (Path(spec.out) / "metrics.json").exists():
-        return load_run(spec.out, "cpu").metrics
-    if resume and not (Path(spec.out) / "checkpoint.pt").exists():
+    folder = _folder(spec)
+    if resume and (folder / "metrics.json").exists():
+        return load_run(folder, "cpu").metrics
+    if resume and not (folder / "checkpoint.pt").exists():
         overwrite, resume = True, False  # stopped before its first checkpoint, or never begun
     return run(spec, overwrite, resume, progress=False).metrics
 
@@ -116,9 +124,10 @@ def _check_seeds(spec, seeds, jobs, overwrite, resume):
         )
     if jobs is not None and jobs < 1:
         raise CaratError(f"jobs is {jobs}; give at least 1")
+    folder = _folder(spec)
     build(spec)  # whatever is wrong is said once, before a process starts
     for seed in [] if resume else seeds:
-        check_free(seed_folder(spec.out, seed), overwrite)
+        check_free(seed_folder(folder, seed), overwrite)
 
 
 def run_seeds(
@@ -147,7 +156,7 @@ def run_seeds(
             if tell is not None:
                 tell(todo[done], found[todo[done]])
     out = _together({s: found[s] for s in seeds})
-    write_whole(Path(spec.out) / "seeds.json", to_json(out, indent=1))
+    write_whole(_folder(spec) / "seeds.json", to_json(out, indent=1))
     return out
 
 

@@ -69,7 +69,7 @@ class BR:
             solver.fit(scaler.transform(X), on)
             w = solver.coef_[0] / scaler.scale_
             self.weight[c] = torch.from_numpy(w)
-            self.bias[c] = float(solver.intercept_[0] - w @ scaler.mean_)
+            self.bias[c] = float(np.ravel(solver.intercept_)[0] - w @ scaler.mean_)
         log.judge()
 
     def predict(self, batch: Batch) -> Scores:

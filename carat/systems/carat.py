@@ -298,7 +298,8 @@ class CARAT(Network):
     def extract(
         self,
         batch: Batch,  # modalities as in the configuration
-    ) -> tuple:  # U_o (B, M, C, d), present (B, M), attention: modality -> (B, T, C)
+        # U_o (B, M, C, d), present (B, M), attention: modality -> (B, T, C)
+    ) -> tuple[torch.Tensor, torch.Tensor, dict]:
         "The left half of Figure 2: from features to label-specific representations. Here samples do not meet."
         present = self._check(batch)
         U_o, attention = [], {}

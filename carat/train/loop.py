@@ -23,7 +23,7 @@ from ..core import log as said
 from ..distributed import agree, average_gradients, ranks, share_sum
 from ..metrics import choose_threshold, choose_thresholds
 from ..metrics import multilabel_metrics, trivial_predictors
-from ..system import kind_of, where_from
+from ..system import System, kind_of, where_from
 from .config import TrainConfig, steps_per_epoch
 from .optim import make_optimizer, set_rates
 from .predict import autocast, batches_of, check_match, device_of, predict_split
@@ -281,7 +281,7 @@ class TrainingLog:
 
     def restore(self, optimizer) -> tuple[int, Means]:
         "The epoch to begin with, and what it has seen already; of a stopped run those of its checkpoint."
-        if not self.resume:
+        if not self.resume or self.out is None:
             return 1, Means()
         place, self.weights = load_checkpoint(self.out, self.run, optimizer, self.device)
         if self.weights:
@@ -435,7 +435,7 @@ def _check_trainable(model, data, how, out, resume):
 
 
 def fit(
-    model,  # a system, as `make_model` gives it
+    model: System,  # as `make_model` gives it
     store,  # with a train and a valid split
     config: TrainConfig | None = None,  # how to train; that of the system's preset if not given
     out=None,  # the run folder to write; None keeps everything in memory

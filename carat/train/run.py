@@ -291,18 +291,18 @@ class RunFolder:
         "The history so far and, where the last epoch is the best one, its weights."
         held = save_tensors(weights) if weights is not None else None
         if self._waiting is not None:
-            self._replace()
+            self._replace(self._waiting)
         if held is not None:
             self.write("best.safetensors", held)
         self.write("history.jsonl", "".join(to_json(r) for r in history))
 
-    def _replace(self):
+    def _replace(self, config: str):
         "Put config.json in the place of the older run; only files of a run are removed."
         names = ("metrics.json", "checkpoint.pt", *RUN_FILES, "history.csv", "README.md")
         files = [self.path / n for n in names]
         for old in [*files, *(self.path / "tensorboard").glob("events.*")]:
             old.unlink(missing_ok=True)
-        config, self._waiting = self._waiting, None
+        self._waiting = None
         self.write("config.json", config)
 
     def finish(self, metrics: dict):
@@ -567,9 +567,9 @@ def load_run(
             f"{RUN_FORMAT}: update the package"
         )
     model, training = _build(path, info, metrics, version)
-    device = find_device(device)
+    where = find_device(device)
     if isinstance(model, torch.nn.Module):
-        model.to(device).eval()
+        model.to(where).eval()
     metrics = {k: v for k, v in metrics.items() if k not in ("files", "seal")}
     return Run(model, training, info, history, metrics, path)
 
