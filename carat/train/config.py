@@ -56,6 +56,7 @@ class TrainConfig(Settings):
             _check_count(name, getattr(self, name), low)
         for name, (low, high) in _RANGES.items():
             value = _number(name, getattr(self, name), "give a number")
+            setattr(self, name, value)
             if not low <= value <= high or math.isinf(value):
                 limits = f"from {low} to {high}" if high < math.inf else f"of at least {low}"
                 raise CaratError(f"{name} is {value!r}: give a number {limits}")
