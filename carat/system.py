@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from importlib.metadata import entry_points
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ class Scores:
     more: dict[str, torch.Tensor] = field(default_factory=dict)
 
 # %% ../nbs/30_system.ipynb #22a75151
+@runtime_checkable
 class System(Protocol):
     "What training, studies and the command line know of anything that can be trained."
 

@@ -447,13 +447,13 @@ def alignment(
     fig = _figure(wide, 2.9)
     axes = fig.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     edges = None if edges is None else as_array(edges, float)
-    image = None
+    images = []
     for ax, (title, shares) in zip(axes, panels.items(), strict=True):
-        image = _alignment_panel(ax, as_array(shares, float), edges)
+        images.append(_alignment_panel(ax, as_array(shares, float), edges))
         ax.set(title=title, xlabel=step)
     axes[0].set_ylabel("position")
     fig.legend(*axes[-1].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    fig.colorbar(image, ax=list(axes), shrink=0.8, label="$p_{t,o}$")
+    fig.colorbar(images[-1], ax=list(axes), shrink=0.8, label="$p_{t,o}$")
     return fig
 
 # %% ../../nbs/94_figures.ipynb #01849a6a

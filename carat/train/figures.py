@@ -28,14 +28,14 @@ from .run import Run
 # %% ../../nbs/36_run_figures.ipynb #8858644d
 def _attention(run, split, row: int):
     "What each label attends to in one sample: modality -> (T, C); None where the system has none."
-    forward = getattr(run.model, "forward", None)
-    if not isinstance(run.model, torch.nn.Module) or forward is None:
+    model = run.model
+    if not isinstance(model, torch.nn.Module):
         return None
     most = getattr(run.model.config, "max_steps", None)
     batch = split.batch([row], device_of(run.model), max_steps=most)
-    batch = batch.select(tuple(run.model.config.modalities))
+    batch = batch.select(tuple(run.info["model"]["config"]["modalities"]))
     with torch.no_grad():
-        attention = getattr(run.model(batch), "attention", None)
+        attention = getattr(model(batch), "attention", None)
     if not isinstance(attention, dict):
         return None
     return {m: a[0].float().cpu().numpy() for m, a in attention.items()}
@@ -70,24 +70,24 @@ def run_figures(
         return out
     check_match(run.model, data)
     found = predict(run, data, split)
-    split = data[split or ("test" if "test" in data.splits else next(iter(data.splits)))]
+    part = data[split or ("test" if "test" in data.splits else next(iter(data.splits)))]
     labels = found.labels
-    if split.y is not None:
+    if part.y is not None:
         about = "The share of true labels against the score, with 95 % intervals."
-        out["reliability"] = reliability(split.y, found.scores, labels), about
+        out["reliability"] = reliability(part.y, found.scores, labels), about
         about = "Which label is missed while which other is wrongly chosen."
-        out["confused_pairs"] = confused_pairs(split.y, found.chosen, labels), about
+        out["confused_pairs"] = confused_pairs(part.y, found.chosen, labels), about
     if "from" in found.more:
-        truth = found.chosen if split.y is None else split.y
+        truth = found.chosen if part.y is None else part.y
         about = "The share of samples in which each label leaned on each modality."
         out["relevance"] = relevance(found.leaned, truth, labels, found.modalities), about
-    row = _row_of(split, sample)
-    for m, alpha in (_attention(run, split, row) or {}).items():
-        steps = min(int(split.lengths[m][row]), len(alpha))
+    row = _row_of(part, sample)
+    for m, alpha in (_attention(run, part, row) or {}).items():
+        steps = min(int(part.lengths[m][row]), len(alpha))
         if steps:
-            words = split.text[row].split() if split.text else None
+            words = part.text[row].split() if part.text else None
             words = words if words is not None and len(words) == steps else None
-            y = None if split.y is None else split.y[row]
+            y = None if part.y is None else part.y[row]
             fig = attention_words(alpha[:steps], words, labels, y, found.scores[row])
             out[f"attention_{m}"] = fig, f"Where each label looks in {modality_name(m)}."
     return out
