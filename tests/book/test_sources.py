@@ -31,7 +31,7 @@ def prose():
     for p in notebooks():
         for c in read_notebook(p).cells:
             yield p.name, c.source
-    paths = [*(ROOT / "nbs").glob("*.md"), ROOT / "README.md", *(ROOT / "book").glob("*.py")]
+    paths = [*(ROOT / "nbs").glob("*.md"), *ROOT.glob("*.md"), *(ROOT / "book").glob("*.py")]
     for p in [*paths, *(ROOT / "bench").glob("*.*"), *(ROOT / "tests").glob("*.py")]:
         yield p.name, p.read_text(encoding="utf-8")
 
