@@ -30,7 +30,9 @@ from ..system import Network, Scores
 # %% ../../nbs/28_carat.ipynb #9d37b2aa
 @dataclass(frozen=True)
 class CaratConfig(Settings):
-    "Everything that shapes CARAT. `CaratConfig()` is the paper; `CaratConfig.reference()` is the published code."
+    """Everything that shapes CARAT.
+
+    `CaratConfig()` is the paper; `CaratConfig.reference()` is the published code."""
 
     # the data
     modalities: dict = field(default_factory=MODALITIES.copy)  # ordered: name -> width of a step
@@ -99,7 +101,9 @@ class CaratConfig(Settings):
 
     @classmethod
     def recommended(cls, **kw) -> "CaratConfig":
-        "What this book trains with: the published code, with the weights of four terms changed so that the encoders learn from the labels (chosen on valid of real MOSEI)."
+        """What this book trains with: the published code with the weights of four terms changed.
+
+        They are chosen on valid of real MOSEI, so that the encoders learn from the labels."""
         return cls.reference(**{**_RECOMMENDED, **kw})
 
     @classmethod
@@ -108,7 +112,9 @@ class CaratConfig(Settings):
         row: int,  # row of Table 3, 1 to 13
         base: "CaratConfig | None" = None,  # what the row changes; `CaratConfig()` if not given
     ) -> "CaratConfig":
-        "A row of Table 3: CARAT without one of its parts. Raises `CaratError` for a row that is not there."
+        """A row of Table 3: CARAT without one of its parts.
+
+        Raises `CaratError` for a row that is not there."""
         if row not in TABLE_3:
             raise CaratError(f"Table 3 has rows 1 to 13, not {row}")
         return replace(base or cls(), **TABLE_3[row][1])
@@ -146,6 +152,12 @@ def _check_choices(c):
             raise CaratError(f"CaratConfig.{name} names {extra[0]!r}; it may only name {known}")
     if not c.mrm and c.agg == "none":
         raise CaratError("CaratConfig has neither mrm nor agg: nothing is left to predict with")
+    has = ("o", *c.levels)
+    if c.latent and not set(has) & set(c.prototype_levels):
+        raise CaratError(
+            f"CaratConfig.prototype_levels names no level that this model has ({', '.join(has)}): "
+            "nothing would move the prototypes"
+        )
 
 
 def _check_whole(name, value, low):
@@ -300,7 +312,9 @@ class CARAT(Network):
         batch: Batch,  # modalities as in the configuration
         # U_o (B, M, C, d), present (B, M), attention: modality -> (B, T, C)
     ) -> tuple[torch.Tensor, torch.Tensor, dict]:
-        "The left half of Figure 2: from features to label-specific representations. Here samples do not meet."
+        """The left half of Figure 2: from features to label-specific representations.
+
+        Samples do not meet here."""
         present = self._check(batch)
         U_o, attention = [], {}
         for m in self.config.modalities:  # each has its own width and length: its own encoder
@@ -441,7 +455,7 @@ class CARAT(Network):
         batch: Batch,  # labels are not looked at
         hard: bool = True,  # hard intrinsic vectors (Eq. 10)
     ) -> Scores:  # and "from": the modality that won on U_o, -1 where there is none
-        "Eq. 16: the mean of what the most relevant modality says and what the aggregated modalities say."
+        "Eq. 16: the mean of the most relevant modality's scores and the aggregated ones."
         c, out = self.config, self(batch, hard=hard)
         parts, V = [], out.U[c.deepest]
         if c.agg == "shuffle":
@@ -483,7 +497,7 @@ def _keep(U, present):
 
 
 class ConcatHead(nn.Module):
-    "AGG of Appendix C.1: one linear classifier per label on the modalities' representations side by side."
+    "AGG of Appendix C.1: per label one linear classifier of all modalities side by side."
 
     def __init__(
         self,
