@@ -48,7 +48,7 @@ def _arrays(
         modalities: Names of the modalities in the model's order; the source's own where not given.
         dtype: Of the stored features; float16 halves the size.
         nonfinite: What to do with NaN and infinity in features: error refuses them, zero puts 0.
-        positive_above: A label counts where its value is greater than this; 0 where not given, and labels in which all count are refused.
+        positive_above: A label counts where its value is greater than this, and the store holds 0 and 1. Where not given, the values are kept and count above 0.
         overwrite: Replace the store where it exists.
     """
     from carat.data.arrays import prepare_arrays

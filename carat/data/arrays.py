@@ -512,13 +512,13 @@ def _agreed_modalities(parts: list[_Part], kinds: list[dict], modalities) -> lis
 
 
 def _positive(part: _Part, labels: Sequence[str], above: float | None) -> np.ndarray | None:
-    "The labels of a part (N, C), 0 where they do not count; soft ones only where `above` is given."
+    "The labels of a part (N, C); 0 and 1 where `above` says from where on they count."
     if "y" not in part.arrays:
         return None
     with guarded(f"cannot read the labels of {part.where}", "They must be numbers (N, C)."):
         y = np.asarray(part.arrays["y"][:], np.float32)
     if above is not None:
-        return np.where(y <= above, 0, y)
+        return np.where(np.isnan(y), y, y > above).astype(np.float32)
     for c, column in zip(labels, y.T, strict=True):
         between = (column > 0) & (column < 1)
         if between.any() and (column > 0).all():
@@ -663,7 +663,8 @@ def prepare_arrays(
     dtype: str = "float32",  # of stored features: float16 halves the size
     # what to do with NaN and infinity in features: "error" refuses them, "zero" puts 0
     nonfinite: str = "error",
-    # a label counts where y is greater; None: greater than 0, and labels that all would be refused
+    # a label counts where y is greater, and the store holds 0 and 1; None keeps y, which counts
+    # above 0, and refuses labels that all samples would have by a fraction
     positive_above: float | None = None,
     overwrite: bool = False,  # replace `out` where it exists
     progress: bool = True,  # show a bar

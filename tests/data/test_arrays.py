@@ -398,6 +398,10 @@ def test_probabilities_are_no_labels_until_it_is_said_where_they_count(tmp_path)
     y = np.concatenate([store[k].y for k in ("train", "valid", "test")])
     order = np.concatenate([np.arange(k, 20, 3) for k in range(3)])
     assert np.array_equal(y, soft[order] > 0.5)
+    assert set(store["train"].intensity.flat) <= {0, 1}
+    soft[3, 1] = np.nan
+    said = message(lambda: made(arrays() | {"y": soft}, tmp_path / "s.h5", positive_above=0.5))
+    assert "a label is NaN" in said
     thirds = np.round(rng.uniform(0, 1, (20, 2)) * 3) / 3  # intensities, some of them 0
     assert (thirds == 0).any(0).all() and ((thirds > 0) & (thirds < 1)).any()
     store, _ = made(arrays() | {"y": thirds}, tmp_path / "s.h5")
