@@ -58,6 +58,16 @@ def test_chapters_are_named_by_their_numbers():
             assert stems[there] == stem, f"{name}: the {which} chapter is {stems[there]}"
 
 
+def test_exercises_are_labelled_with_their_chapter():
+    "The label holds the chapter's name and no number, so that it stays when chapters move."
+    for p in notebooks():
+        text = "\n".join(c.source for c in read_notebook(p).cells)
+        labels = re.findall(r"^:label: (ex-\S+)$", text, re.M)
+        name = p.stem[3:].replace("_", "-")
+        assert labels == [f"ex-{name}-{i}" for i in range(1, len(labels) + 1)], p.name
+        assert re.findall(r"\{solution\} (\S+)", text) == labels, p.name
+
+
 def test_each_equation_has_one_home():
     tags = [tag for c in facts.facts().chapters.values() for tag, _, _ in c.tags]
     equations = [tagged(tag) for tag in tags]
