@@ -1,11 +1,12 @@
-"""Time, memory and arithmetic of one training step and of one evaluation pass, part by part, beside what this machine can do.
+"""Time, memory and arithmetic of one training step and of one evaluation pass, part by part.
 
-    python bench/step.py                                     # B = 64, MOSEI shapes with their true lengths, queue 8192, CaratConfig(), float32
+    python bench/step.py     # B = 64, MOSEI's true lengths, queue 8192, CaratConfig(), float32
     python bench/step.py --precision bfloat16 --lengths full --preset recommended
     python bench/step.py --device cuda --precision bfloat16 --compile
-    python bench/step.py --slow --json results/step_cpu.json  # also the slow versions of the chapters, and keep the figures
+    python bench/step.py --slow --json results/step_cpu.json  # the chapters' slow versions, too
 
-The limit of a part is what its matrix products and its memory traffic would take at this machine's own speed, measured in the same run.
+The limit of a part is what its matrix products and its memory traffic would take at this machine's
+own speed, measured in the same run.
 """
 
 import argparse
@@ -23,14 +24,18 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
-import carat.nn.attention, carat.nn.contrast, carat.nn.pooling, carat.nn.prototypes, carat.nn.shuffle
+import carat.nn.attention
+import carat.nn.contrast
+import carat.nn.pooling
+import carat.nn.prototypes
+import carat.nn.shuffle
 from carat.batch import Batch
-from carat.nn.contrast import class_ids, supcon
 from carat.core import find_device
-from carat.systems.carat import CARAT, CaratConfig
+from carat.data.benchmarks import COUNTS, MODALITIES, label_sets
+from carat.nn.contrast import class_ids, supcon
 from carat.nn.pooling import bce
 from carat.nn.shuffle import draw_shuffle, shuffle
-from carat.data.benchmarks import COUNTS, LABELS, MODALITIES, label_sets
+from carat.systems.carat import CARAT, CaratConfig
 from carat.train import TrainConfig, make_optimizer
 
 
@@ -118,14 +123,17 @@ def memory(device):  # most bytes held: of the device, or of the process
 
 
 def parts_of(model, batch, autocast, optimizer):
-    "The parts of a training step as functions that do one part, forwards and backwards, on real inputs."
+    "The parts of a training step: functions that do one part forwards and backwards."
     c, (B, M, C) = model.config, (len(batch), len(batch.modalities), batch.y.shape[1])
     with torch.no_grad(), autocast():
         H = {m: model.encoders[m](batch.x[m], batch.mask[m]) for m in c.modalities}
         U_o, present, _ = model.extract(batch)
         out = model.fuse(U_o, present, {})
         Z = torch.stack([out.z_o, *(model.embed(out.U[k])[1] for k in c.levels)], 1).float()
-    leaf = lambda t: t.detach().clone().requires_grad_()
+
+    def leaf(t):
+        return t.detach().clone().requires_grad_()
+
     cls = class_ids(batch.y, M)[:, None].expand(Z.shape[:-1]).flatten()
     valid = present[:, None, :, None].expand(Z.shape[:-1]).flatten()
 
@@ -200,7 +208,7 @@ def parts_of(model, batch, autocast, optimizer):
 
 
 def slow_versions(model, batch):
-    "Seconds of the slow versions of the chapters, forwards only, once; each as it stands in its notebook."
+    "Seconds of the slow versions of the chapters, forwards only, once, from their notebooks."
 
     def of(notebook, name):  # a function of a chapter
         for cell in json.loads(
@@ -311,7 +319,10 @@ def main():
     if args.threads:
         torch.set_num_threads(args.threads)
     device, bf16 = find_device(args.device), args.precision == "bfloat16"
-    autocast = lambda: torch.autocast(device.type, torch.bfloat16, enabled=bf16)
+
+    def autocast():
+        return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
+
     torch.manual_seed(0)
     preset = {
         "paper": CaratConfig,
@@ -379,18 +390,25 @@ def main():
         else f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} thread(s)"
     )
     print(
-        f"{where}; {args.precision}, {args.preset}, B = {args.batch}, lengths {args.lengths} (mean {lengths.mean():.1f}), queue {args.queue}, modalities {' '.join(args.modalities)}"
-        f"{', compiled' if args.compile else ''}\nthis machine, now: {flops_s / 1e9:.0f} GFLOP/s in matrix products, {bytes_s / 1e9:.1f} GB/s in copies; "
-        f"{'device' if device.type == 'cuda' else 'process'} memory at most {peak / 2**20:.0f} MB\n"
+        f"{where}; {args.precision}, {args.preset}, B = {args.batch}, lengths {args.lengths} "
+        f"(mean {lengths.mean():.1f}), queue {args.queue}, "
+        f"modalities {' '.join(args.modalities)}{', compiled' if args.compile else ''}\n"
+        f"this machine, now: {flops_s / 1e9:.0f} GFLOP/s in matrix products, "
+        f"{bytes_s / 1e9:.1f} GB/s in copies; "
+        f"{'device' if device.type == 'cuda' else 'process'} memory at most "
+        f"{peak / 2**20:.0f} MB\n"
     )
     print(
-        "| part | ms | GFLOP | GB moved, unfused | arithmetic alone, ms | limit, ms | times the arithmetic | times the limit |\n| --- | --: | --: | --: | --: | --: | --: | --: |"
+        "| part | ms | GFLOP | GB moved, unfused | arithmetic alone, ms | limit, ms "
+        "| times the arithmetic | times the limit |\n"
+        "| --- | --: | --: | --: | --: | --: | --: | --: |"
     )
     for r in rows:
         t, a, limit = r["seconds"], r["arithmetic"], r["limit"]
         times = f"{t / a:.1f}" if a > 1e-5 else "–"
         print(
-            f"| {r['part']} | {1e3 * t:.1f} | {r['flop'] / 1e9:.2f} | {r['bytes'] / 1e9:.2f} | {1e3 * a:.1f} | {1e3 * limit:.1f} | {times} | {t / limit:.1f} |"
+            f"| {r['part']} | {1e3 * t:.1f} | {r['flop'] / 1e9:.2f} | {r['bytes'] / 1e9:.2f} "
+            f"| {1e3 * a:.1f} | {1e3 * limit:.1f} | {times} | {t / limit:.1f} |"
         )
     slow = {}
     if args.slow:

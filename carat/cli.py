@@ -41,14 +41,16 @@ def _arrays(
     """Make a store of your own arrays: NumPy or HDF5.
 
     Args:
-        source: An .npz file, an HDF5 file, or a folder of .npy files; chapter 71 says what they hold.
+        source: An .npz file, an HDF5 file, or a folder of .npy files; chapter 71 says
+            what they hold.
         out: The store to write.
         name: The data set's name; that of the file where not given.
         labels: Names of the labels, where the source does not name them.
         modalities: Names of the modalities in the model's order; the source's own where not given.
         dtype: Of the stored features; float16 halves the size.
         nonfinite: What to do with NaN and infinity in features: error refuses them, zero puts 0.
-        positive_above: A label counts where its value is greater than this, and the store holds 0 and 1. Where not given, the values are kept and count above 0.
+        positive_above: A label counts where its value is greater than this, and the store holds 0
+            and 1. Where not given, the values are kept and count above 0.
         overwrite: Replace the store where it exists.
     """
     from carat.data.arrays import prepare_arrays
@@ -85,22 +87,30 @@ def _mosei(
     drop_unmatched: bool = False,
     overwrite: bool = False,
 ):
-    """Make a store of MOSEI in one of the forms that it is passed on in: give --aligned, or --unaligned with --labels, or --csd, or --mmsa.
+    """Make a store of MOSEI in one of the forms that it is passed on in: give --aligned, or
+    --unaligned with --labels, or --csd, or --mmsa.
 
     Args:
         out: The store to write.
         aligned: train_valid_test.pt: 60 words, each with its face and voice, and the six emotions.
-        unaligned: mosei_senti_data_noalign.pkl: 50 words and 500 steps of face and of voice. It has no emotions: give --labels too.
-        labels: With --unaligned: train_valid_test.pt, whose emotions belong to the utterances of the same words.
+        unaligned: mosei_senti_data_noalign.pkl: 50 words and 500 steps of face and of voice. It has
+            no emotions: give --labels too.
+        labels: With --unaligned: train_valid_test.pt, whose emotions belong to the
+            utterances of the same words.
         csd: The folder with the .csd files of the CMU-Multimodal SDK.
-        mmsa: A pickle of the toolkit MMSA that holds emotions; those that are passed on hold sentiment.
-        folds: With --csd: a JSON file that says which video is in which split; from the installed SDK where not given.
-        word_aligned: With --csd: a step a word in every modality; otherwise each modality keeps its own steps.
+        mmsa: A pickle of the toolkit MMSA that holds emotions; those that are passed on
+            hold sentiment.
+        folds: With --csd: a JSON file that says which video is in which split; from the
+            installed SDK where not given.
+        word_aligned: With --csd: a step a word in every modality; otherwise each
+            modality keeps its own steps.
         words: With --csd: most words of an utterance; 60 where not given.
-        text: With --csd: the file of word vectors, or none; found by name and width where not given.
+        text: With --csd: the file of word vectors, or none; found by name and width
+            where not given.
         vision: With --csd: the file of vision, or none.
         audio: With --csd: the file of audio, or none.
-        drop_unmatched: With --unaligned: leave out utterances whose words are not in both files, where otherwise they are an error.
+        drop_unmatched: With --unaligned: leave out utterances whose words are not in
+            both files, where otherwise they are an error.
         overwrite: Replace the store where it exists.
     """
     from carat.core import CaratError
@@ -110,11 +120,13 @@ def _mosei(
     given = [k for k, v in ways.items() if v is not None]
     if len(given) != 1:
         raise CaratError(
-            f"prepare mosei got {' and '.join(given) or 'no file'}: give exactly one of --aligned FILE, --unaligned FILE --labels FILE, --csd FOLDER, or --mmsa FILE"
+            f"prepare mosei got {' and '.join(given) or 'no file'}: give exactly one of "
+            "--aligned FILE, --unaligned FILE --labels FILE, --csd FOLDER, or --mmsa FILE"
         )
     if unaligned is not None and labels is None:
         raise CaratError(
-            "--unaligned needs --labels FILE: the unaligned file has sentiment, and the emotions come from train_valid_test.pt"
+            "--unaligned needs --labels FILE: the unaligned file has sentiment, and the emotions "
+            "come from train_valid_test.pt"
         )
     for option, value, way in (
         ("--labels", labels, "--unaligned"),
@@ -176,14 +188,17 @@ def _twin(
     missing: float = 0.0,
     overwrite: bool = False,
 ):
-    """Make a synthetic twin: random features in which the real label sets, lengths and widths of a data set are planted.
+    """Make a synthetic twin: random features in which the real label sets, lengths and widths
+    of a data set are planted.
 
     Args:
         out: The store to write.
         like: Which data set it is like.
-        size: Number of samples in all three splits; that of the data set where not given, 22,856 of MOSEI and 990 of M3ED.
+        size: Number of samples in all three splits; that of the data set where not
+            given, 22,856 of MOSEI and 990 of M3ED.
         seed: Fixes every number of it.
-        strength: How clearly an emotion shows; 8 is easy, 3 is hard. For MOSEI it is 5 where not given.
+        strength: How clearly an emotion shows; 8 is easy, 3 is hard. For MOSEI it is 5
+            where not given.
         missing: Share of (utterance, modality) pairs that are left out; of MOSEI only.
         overwrite: Replace the store where it exists.
     """
@@ -287,14 +302,10 @@ def _terminal():
 def _print_table(header, rows):
     "A plain table, numbers to the right."
     rows = [[str(v) for v in row] for row in (header, *rows)]
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    for row in rows:
-        print(
-            "  "
-            + "  ".join(
-                v.ljust(w) if i == 0 else v.rjust(w) for i, (v, w) in enumerate(zip(row, widths))
-            ).rstrip()
-        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for first, *rest in rows:
+        numbers = [v.rjust(w) for v, w in zip(rest, widths[1:], strict=True)]
+        print("  " + "  ".join([first.ljust(widths[0]), *numbers]).rstrip())
 
 # %% ../nbs/70_command_line.ipynb #1827c483
 _CHOSEN_BY_DATA = ("modalities", "labels")  # fields that the store decides
@@ -437,10 +448,12 @@ def _train_command(argv):
             store: The store, with a train and a valid split.
             out: The run folder to make.
             modalities: Use these modalities only, in this order.
-            seeds: One run per seed, in OUT/seed-1, OUT/seed-2, ..., and their mean and spread in OUT/seeds.json.
+            seeds: One run per seed, in OUT/seed-1, OUT/seed-2, ..., and their mean
+                and spread in OUT/seeds.json.
             jobs: With --seeds: runs at a time; 1 on a CPU and up to 5 on a GPU where not given.
             overwrite: Replace an older run in that folder, once the new one has an epoch.
-            resume: Go on with the run in that folder, which was stopped; of several seeds keep the finished ones. Give the same options again.
+            resume: Go on with the run in that folder, which was stopped; of several
+                seeds keep the finished ones. Give the same options again.
             quiet: No progress bar, no messages, no table.
             training: How it is trained.
             model: What it is.
@@ -626,7 +639,8 @@ def _predict(
 ):
     """Write what a trained system says about every clip, as CSV; labels are not needed.
 
-    One line per clip: id, chosen labels, the score of every label, and what else the system says, such as the modality that each label leaned on.
+    One line per clip: id, chosen labels, the score of every label, and what else the system says,
+    such as the modality that each label leaned on.
 
     Args:
         run: The run folder.
@@ -659,7 +673,8 @@ def _plot(
     overwrite: bool = False,
     kind: str | None = None,
 ):
-    """Draw a run: its history, and with a store calibration, confused labels, the modality that each label leans on, and where labels look along one utterance.
+    """Draw a run: its history, and with a store calibration, confused labels, the modality that
+    each label leans on, and where labels look along one utterance.
 
     Args:
         run: The run folder.

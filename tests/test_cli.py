@@ -221,10 +221,8 @@ def test_an_existing_run_is_not_overwritten_unasked(folder, tmp_path, capsys):
 # ---- what is wrong gets one clear line
 
 
-def write(
-    path, labels=("happy", "sad"), widths={"t": 4, "v": 3}, splits=("train", "valid", "test"), n=40
-):
-    rng = np.random.default_rng(0)
+def write(path, labels=("happy", "sad"), widths=None, splits=("train", "valid", "test"), n=40):
+    rng, widths = np.random.default_rng(0), widths or {"t": 4, "v": 3}
     with StoreWriter(path, "small", labels, widths) as w:
         for s in splits:
             for i in range(n):

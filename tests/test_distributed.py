@@ -1,11 +1,11 @@
-"Several processes and several runs, by the command line: torchrun, resuming with another number of processes, many seeds."
+"""Several processes and several runs, by the command line: torchrun, resuming with another number
+of processes, many seeds."""
 
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -106,14 +106,18 @@ def same(a, b, tolerance=1e-4):
         rtol=tolerance,
         atol=tolerance,
     )
+    theirs = b.model.state_dict()
     for k, v in a.model.state_dict().items():
-        torch.testing.assert_close(
-            v, b.model.state_dict()[k], rtol=1e-3, atol=1e-4, msg=lambda m: f"{k}: {m}"
-        )
+        close(v, theirs[k], k)
+
+
+def close(a, b, name):
+    torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4, msg=lambda m: f"{name}: {m}")
 
 
 def test_two_processes_follow_one_also_across_a_stop(twin, tmp_path):
-    "The last batch of an epoch has fewer samples; of two processes one writes; what one process began, two may end."
+    """The last batch of an epoch has fewer samples; of two processes one writes; what one process
+    began, two may end."""
     one, two = (
         started(1, twin, "--out", tmp_path / "one", "--epochs", 3, *TINY),
         started(2, twin, "--out", tmp_path / "two", "--epochs", 3, *TINY),
@@ -156,8 +160,8 @@ def test_two_processes_follow_one_also_across_a_stop(twin, tmp_path):
         whole,
     ):  # other draws of the shuffle after the stop, so only what does not depend on them
         assert [r["steps"] for r in run.history] == [4, 4, 4]
-    same_first = lambda r: list(r.history[0]["losses"].values())
-    assert same_first(half) == same_first(whole)
+    first = [list(r.history[0]["losses"].values()) for r in (half, whole)]
+    assert first[0] == first[1]
 
 
 def test_seeds_are_not_for_torchrun(twin, tmp_path, capsys, monkeypatch):

@@ -6,8 +6,8 @@ import torch
 
 from carat.core import CaratError
 from carat.data.store import data_folder
-from carat.systems.carat import CARAT, CaratConfig
 from carat.published import published_weights, replay
+from carat.systems.carat import CARAT, CaratConfig
 
 CASE = data_folder() and data_folder() / "reference_case.npz"
 needs_case = pytest.mark.skipif(

@@ -21,15 +21,34 @@ import torch
 from ..core import CaratError, find_device
 from ..core import log as said
 from ..distributed import agree, average_gradients, ranks, share_sum
-from ..metrics import choose_threshold, choose_thresholds
-from ..metrics import multilabel_metrics, trivial_predictors
+from carat.metrics import (
+    choose_threshold,
+    choose_thresholds,
+    multilabel_metrics,
+    trivial_predictors,
+)
 from ..system import System, kind_of, where_from
 from .config import TrainConfig, steps_per_epoch
 from .optim import make_optimizer, set_rates
-from .predict import autocast, batches_of, check_match, device_of, predict_split
-from .predict import warn_unread
-from .run import Run, RunFolder, card, check_resumable, describe, history_csv
-from .run import load_checkpoint, outline, save_checkpoint
+from carat.train.predict import (
+    autocast,
+    batches_of,
+    check_match,
+    device_of,
+    predict_split,
+    warn_unread,
+)
+from carat.train.run import (
+    Run,
+    RunFolder,
+    card,
+    check_resumable,
+    describe,
+    history_csv,
+    load_checkpoint,
+    outline,
+    save_checkpoint,
+)
 
 # %% ../../nbs/33_training.ipynb #775c9ae8
 @dataclass
@@ -149,7 +168,9 @@ class _Board:
 
 
 class _Asked:
-    "Notices Ctrl-C and a polite kill, so that the step at hand can end first. A second Ctrl-C does not wait."
+    """Notices Ctrl-C and a polite kill, so that the step at hand can end first.
+
+    A second Ctrl-C does not wait."""
 
     def __init__(self, listen):
         self.listen, self.now, self.before = listen, False, {}
@@ -231,7 +252,10 @@ class TrainingLog:
         steps: int = 0,  # how many steps it had
         seconds: float = 0.0,  # how long they took
     ) -> dict:  # the record of the epoch
-        "Measure the system on valid, record the epoch, and keep the system if it is the best so far (of equal ones the earliest). Raises `CaratError` where a loss is not finite."
+        """Measure the system on valid, record the epoch, and keep the system if it is the best.
+
+        Of equally good epochs the earliest is kept. Raises `CaratError` where a loss is not
+        finite."""
         start, run, valid = time.perf_counter(), self.run, self.data["valid"]
         record = dict(epoch=len(run.history) + 1, losses=losses or {}, grad_norm=grad_norm)
         record |= dict(lr=lr, steps=steps)
@@ -249,7 +273,9 @@ class TrainingLog:
         return record
 
     def should_stop(self) -> bool:
-        "Whether the run is to end now: a callback said so, or valid has not improved for `patience` epochs."
+        """Whether the run is to end now.
+
+        A callback said so, or F1 on valid has not improved for `patience` epochs."""
         patience, history = self.run.training.patience, self.run.history
         if patience is not None and history:
             since = len(history) - self.run.metrics["best_epoch"]
@@ -280,7 +306,7 @@ class TrainingLog:
                 self.why = "a callback asked for it"
 
     def restore(self, optimizer) -> tuple[int, Means]:
-        "The epoch to begin with, and what it has seen already; of a stopped run those of its checkpoint."
+        "The epoch to begin with and what it has seen already, those of a checkpoint included."
         if not self.resume or self.out is None:
             return 1, Means()
         place, self.weights = load_checkpoint(self.out, self.run, optimizer, self.device)

@@ -145,7 +145,7 @@ def history_csv(
 def card(
     run: Run,  # a finished run
 ) -> str:  # Markdown
-    "A page about a run: data, preset, scores on valid beside the best constant answer, versions, use."
+    "A page about a run: data, preset, scores beside the best constant answer, versions, use."
     info, m = run.info, run.metrics
     blind = max(m["trivial"], key=lambda name: m["trivial"][name]["f1"])
     rows = [("this run", m["valid"]), (blind, m["trivial"][blind])]
@@ -166,8 +166,8 @@ def card(
 | --- |{" ---: |" * len(METRICS)}
 {scores}
 
-The second row is the best answer that never looks at a clip. Scores on valid flatter a little: epoch
-and threshold were chosen there.
+The second row is the best answer that never looks at a clip. Scores on valid flatter a little:
+epoch and threshold were chosen there.
 
 ```python
 from carat import Store, load_run, predict

@@ -11,15 +11,15 @@ import torch
 from carat import system
 from carat import train as T
 from carat.core import CaratError, Settings, write_whole
-from carat.system import Network, Scores
-from carat.train import loop
 from carat.data.store import Store
 from carat.data.twins.mosei import write_twin
+from carat.system import Network, Scores
 from carat.train import (
     TrainConfig,
     evaluate,
     fit,
     load_run,
+    loop,
     make_model,
     make_optimizer,
     predict,
@@ -83,10 +83,9 @@ QUICK = TrainConfig(epochs=3, batch_size=32, lr=1e-2, device="cpu")
 SMALL = dict(layers=(1, 1, 1), d=16, d_z=8, d_h=8, heads=2, ff=16, queue=128)
 
 
-def train(store, config=QUICK, name="bag", options={}, **how):
-    return fit(
-        make_model(name, store, seed=config.seed, **options), store, config, progress=False, **how
-    )
+def train(store, config=QUICK, name="bag", options=None, **how):
+    model = make_model(name, store, seed=config.seed, **(options or {}))
+    return fit(model, store, config, progress=False, **how)
 
 
 def story(run):
@@ -210,7 +209,7 @@ def test_bfloat16_follows_float32(store):
         {**SMALL, "dropout": 0.0, "shuffles": ()},
     )
     assert a.history[0]["losses"] != b.history[0]["losses"]
-    for r, s in zip(a.history, b.history):
+    for r, s in zip(a.history, b.history, strict=True):
         assert abs(r["losses"]["loss"] / s["losses"]["loss"] - 1) < 0.02
 
 
@@ -225,7 +224,7 @@ def test_a_compiled_run_follows_the_run_as_written(store, monkeypatch, precision
         train(store, replace(how, compile=c), "carat", {**SMALL, "dropout": 0.0, "shuffles": ()})
         for c in (False, True)
     )
-    for r, s in zip(a.history, b.history):
+    for r, s in zip(a.history, b.history, strict=True):
         assert abs(r["losses"]["loss"] / s["losses"]["loss"] - 1) < (
             1e-3 if precision == "float32" else 0.02
         )
