@@ -895,8 +895,8 @@ def _mmsa_labels(path: Path, data, report: Report) -> dict[str, np.ndarray]:
         low, high = float(np.min(y, initial=0)), float(np.max(y, initial=0))
         if not (np.isfinite(y).all() and low >= 0 and high <= 3.001):
             raise wrong_file(
-                f"{path}: the emotions of '{s}' reach from {low:g} to {high:g}, and intensities lie "
-                "in [0, 3]"
+                f"{path}: the emotions of '{s}' reach from {low:g} to {high:g}, and intensities "
+                "lie in [0, 3]"
             )
         labels[s] = y
     report.note(f"Emotions are those of {some(keys, 6)}, {order}.")
