@@ -351,6 +351,7 @@ def main():
         optimizer.step()
 
     def evaluation():
+        model.eval()
         with autocast():
             model.predict(batch)
 
