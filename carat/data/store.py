@@ -340,8 +340,8 @@ class RaggedSplit:
                         part = data[m][i : i + size]
                     self._check(m, part, rows, o[:-1] - i, np.diff(o))
                     survey.see(m, part)
-        how = dict(text=self.text, constant=constant)
-        return survey.warnings(self.id, self._offsets, self.labels, self.intensity, **how)
+        ids, y = self.id.tolist(), self.intensity
+        return survey.warnings(ids, self._offsets, self.labels, y, self.text, constant)
 
     def _load(self, device: torch.device):
         "Bring the split to a device: {modality: (values and a row of zeros, offsets)} and labels."

@@ -198,10 +198,10 @@ class _Column:
 class _Growing:
     "A split that is being written: its columns, its ids, and how many steps it has so far."
 
-    def __init__(self, writer: "StoreWriter", group: h5py.Group, labelled: bool):
+    def __init__(self, writer: "StoreWriter", group: Any, labelled: bool):
         self.ids, self.steps, self.columns = set(), dict.fromkeys(writer.modalities, 0), {}
         self.labelled, self.survey = labelled, Survey(group.name.strip("/"), writer.modalities)
-        shapes = {"id": ((), _STRING)}
+        shapes: dict[str, tuple] = {"id": ((), _STRING)}
         if labelled:
             shapes["y"] = ((len(writer.labels),), "float32")
         for m, d in writer.modalities.items():
@@ -309,7 +309,7 @@ class Survey:
 
 def _soft(split: str, labels: Sequence[str], y: np.ndarray) -> list[str]:
     "Labels that everybody has, though some only by a fraction."
-    everybody, fractions = (y > 0).all(0), ((y > 0) & (y < 1)).any(0)
+    everybody, fractions = np.all(y > 0, axis=0), np.any((y > 0) & (y < 1), axis=0)
     return [
         f"split '{split}': every value of the label '{c}' is above 0, and some are below 1; if "
         "they are probabilities, say from where on the label counts (positive_above of "
@@ -667,7 +667,7 @@ class StoreWriter:
                     column.finish()
             labelled = all(grown.labelled for grown in self._splits.values())
             version = 1 if labelled and "text" not in self.modalities else 2
-            head = dict(format=FORMAT, version=version, name=self.name)
+            head: dict[str, Any] = dict(format=FORMAT, version=version, name=self.name)
             head["labels"] = np.array(self.labels, dtype=str)
             head |= dict(modalities=list(self.modalities), widths=list(self.modalities.values()))
             for k, v in (self.attrs | head).items():
