@@ -113,16 +113,27 @@ def message(text):
     return re.sub(r"[*_${]", r"\\\g<0>", text).replace("<", "&lt;")
 
 
-def parameters(f, skip_self=False):
-    "Parameters with types, defaults and the comments beside them, what is returned, the errors."
+def comments(f):
+    "The comments beside the parameters of a function, or the fields of a class and its bases."
     from fastcore.docments import docments  # only the pages need it
 
-    notes, rows = docments(f, full=True, returns=True), []
+    out = {}
+    for part in reversed(f.__mro__[:-1]) if inspect.isclass(f) else [f]:
+        try:
+            notes = docments(part, full=True, returns=True)
+        except (OSError, TypeError):  # a class that was made by a call has no source
+            continue
+        out |= {name: note["docment"] for name, note in notes.items() if note.get("docment")}
+    return out
+
+
+def parameters(f, skip_self=False):
+    "Parameters with types, defaults and the comments beside them, what is returned, the errors."
+    notes, rows, signed = comments(f), [], inspect.signature(f)
 
     def note(name):
-        return one_line((notes.get(name) or {}).get("docment"))
+        return one_line(notes.get(name))
 
-    signed = inspect.signature(f)
     for name, p in list(signed.parameters.items())[skip_self:]:
         rows.append((f"`{name}`", code(plain(p.annotation)), code(default(p.default)), note(name)))
     if signed.return_annotation not in (EMPTY, None):
@@ -185,8 +196,10 @@ def class_entry(full, name, cls):
 
 
 def entry(module, name, obj):
-    full = f"{module}.{name}"
-    if inspect.isclass(obj):
+    full, other = f"{module}.{name}", getattr(obj, "__name__", name)
+    if other != name and other in importlib.import_module(module).__all__:  # a second name
+        out = [f"`````{{py:data}} {name}", f"`{other}`\n", links(full)]
+    elif inspect.isclass(obj):
         out = class_entry(full, name, obj)
     elif callable(obj):
         head = f"`````{{py:function}} {name}{signature(obj)}"

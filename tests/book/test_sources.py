@@ -4,7 +4,7 @@ import importlib
 import inspect
 import re
 
-from book import ROOT, facts, modules, moved, notebooks, read_notebook, reader
+from book import ROOT, api, facts, modules, moved, notebooks, read_notebook, reader
 from book.equations import CARAT, NUMBERS, tagged
 
 
@@ -86,6 +86,13 @@ def test_every_public_class_and_function_says_what_it_is():
             obj = getattr(m, name)
             if inspect.isclass(obj) or inspect.isfunction(obj):
                 assert (obj.__doc__ or "").strip(), f"{module}.{name} has no docstring"
+
+
+def test_the_reference_has_a_page_of_every_module():
+    for module in modules():
+        text = api.module_page(module)
+        names = re.findall(r"^`{5}\{py:\w+\} (\w+)", text, re.M)
+        assert names == list(importlib.import_module(module).__all__), module
 
 
 def test_citations_have_entries():
