@@ -10,7 +10,6 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
-import time
 import zipfile
 from pathlib import Path
 
@@ -147,12 +146,17 @@ def test_the_requirements_are_met(python, tmp_path):
     assert not [line for line in found.stdout.splitlines() if line.startswith("carat ")]
 
 
+def spent():
+    "Seconds that processes started from here have computed: a busy machine does not add to them."
+    return sum(os.times()[2:4])
+
+
 def test_help_answers_in_under_a_second_and_without_torch(python, carat, tmp_path):
     times = []
     for _ in range(5):
-        start = time.perf_counter()
+        before = spent()
         assert "prepare" in run(carat, "--help", cwd=tmp_path)
-        times.append(time.perf_counter() - start)
+        times.append(spent() - before)
     assert statistics.median(times) < 1, times
     modules = run(python, "-c", HELP, cwd=tmp_path, error=True).split()
     assert "carat.cli" in modules and "torch" not in modules
