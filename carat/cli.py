@@ -488,6 +488,8 @@ def _train_once(spec, overwrite, resume, quiet):
     try:
         done = run(spec, overwrite, resume, progress=not quiet)
     except KeyboardInterrupt:
+        if (Path(spec.out) / "metrics.json").exists():  # nothing has replaced it yet
+            raise _Stopped(f"stopped. The older run in {spec.out} was not touched") from None
         kept = (Path(spec.out) / "checkpoint.pt").exists()
         again = "go on with the same command and --resume"
         then = again if kept else "train again with --overwrite"

@@ -19,10 +19,9 @@ from carat.plots import (
     modality_name,
     relevance,
     reliability,
-    show,
     use_style,
 )
-from .predict import check_match, device_of, predict
+from .predict import device_of, predict, split_of
 from .run import Run
 
 # %% ../../nbs/36_run_figures.ipynb #8858644d
@@ -68,9 +67,8 @@ def run_figures(
         out["history"] = history(run.history, reference=lines), "Losses and metrics over epochs."
     if data is None:
         return out
-    check_match(run.model, data)
-    found = predict(run, data, split)
-    part = data[split or ("test" if "test" in data.splits else next(iter(data.splits)))]
+    name = split_of(data, split)
+    found, part = predict(run, data, name), data[name]
     labels = found.labels
     if part.y is not None:
         about = "The share of true labels against the score, with 95 % intervals."

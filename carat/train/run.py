@@ -136,7 +136,7 @@ def history_csv(
 ) -> str:  # one line per epoch
     "The history as CSV."
     rows, text = [_flat(r) for r in history], io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\\n")
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
@@ -149,25 +149,27 @@ def card(
     info, m = run.info, run.metrics
     blind = max(m["trivial"], key=lambda name: m["trivial"][name]["f1"])
     rows = [("this run", m["valid"]), (blind, m["trivial"][blind])]
-    scores = "\\n".join(
+    scores = "\n".join(
         f"| {name} | " + " | ".join(f"{v[k]:.3f}" for k in METRICS) + " |" for name, v in rows
     )
     splits = ", ".join(f"{name} {n:,}" for name, n in info["data"]["splits"].items())
     versions = ", ".join(f"{name} {v}" for name, v in info["versions"].items())
-    about = "\\n".join(f"* {line}" for line in outline(info))
+    about = "\n".join(f"* {line}" for line in outline(info))
+    chosen = run.training.threshold in ("valid", "label")
+    best = "chosen on valid, as was the threshold" if chosen else "chosen on valid"
     return f"""# {info["model"]["name"]}, trained on {info["data"]["name"]}
 
 {about}
 * data: {info["data"]["name"]} ({splits})
-* best epoch {m["best_epoch"]} of {len(run.history)}, chosen on valid, as was the threshold
+* best epoch {m["best_epoch"]} of {len(run.history)}, {best}
 * {versions}, {info["device"]["name"]}
 
 | valid | {" | ".join(METRICS.values())} |
 | --- |{" ---: |" * len(METRICS)}
 {scores}
 
-The second row is the best answer that never looks at a clip. Scores on valid flatter a little:
-epoch and threshold were chosen there.
+The second row is the best answer that never looks at a clip. Scores on valid flatter a little,
+because choices were made there.
 
 ```python
 from carat import Store, load_run, predict
@@ -298,8 +300,7 @@ class RunFolder:
 
     def _replace(self, config: str):
         "Put config.json in the place of the older run; only files of a run are removed."
-        names = ("metrics.json", "checkpoint.pt", *RUN_FILES, "history.csv", "README.md")
-        files = [self.path / n for n in names]
+        files = [self.path / n for n in ("metrics.json", *_WRITTEN)]  # unfinished from here on
         for old in [*files, *(self.path / "tensorboard").glob("events.*")]:
             old.unlink(missing_ok=True)
         self._waiting = None

@@ -1,5 +1,6 @@
 "The training loop with a model that it has never heard of, and with CARAT."
 
+import csv
 import json
 import signal
 from dataclasses import dataclass, field, replace
@@ -443,3 +444,17 @@ def test_record_result(store, tmp_path):
         "test",
     } <= set(kept)
     assert kept["history"][0]["valid"]["f1"] == run.history[0]["valid"]["f1"]
+
+
+def test_a_finished_run_has_a_page_and_a_table(store, tmp_path):
+    run = train(store, replace(QUICK, epochs=2), out=tmp_path / "r")
+    with open(tmp_path / "r/history.csv", newline="") as f:
+        rows = list(csv.DictReader(f))
+    assert [float(r["valid/f1"]) for r in rows] == [r["valid"]["f1"] for r in run.history]
+    page = (tmp_path / "r/README.md").read_text().splitlines()
+    assert page[0] == "# bag, trained on synthetic twin of MOSEI"
+    assert any(line.startswith("* bag, preset paper") for line in page)
+    assert f"| this run | {run.metrics['valid']['acc']:.3f} |" in "\n".join(page)
+    assert any("as was the threshold" in line for line in page)
+    train(store, replace(QUICK, epochs=1, threshold=0.3), out=tmp_path / "given")
+    assert "as was the threshold" not in (tmp_path / "given/README.md").read_text()
