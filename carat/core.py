@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['SPLITS', 'SPELLINGS', 'log', 'CaratError', 'guarded', 'some', 'as_text', 'Settings', 'sync_to_disk', 'write_whole',
-           'find_device']
+           'find_device', 'judge']
 
 # %% ../nbs/95_core.ipynb #b265859a
 import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -194,3 +194,21 @@ def find_device(
         raise CaratError("device 'mps' is not there: use cpu")
     log.info("device: %s%s", device, _about(device))
     return device
+
+# %% ../nbs/95_core.ipynb #88129d1a
+def judge(
+    attempt: Callable,  # the function that the reader wrote
+    check: Callable,  # takes the attempt and raises where it is wrong
+) -> bool:  # whether the attempt passed
+    "Run the evidence of a chapter on a reader's function, and print the verdict in one line."
+    try:
+        check(attempt)
+    except NotImplementedError:
+        print(f"{attempt.__name__}: not written yet")
+    except Exception as e:
+        lines = str(e).strip().splitlines() or ["its result is not the expected one"]
+        print(f"{attempt.__name__}: not right yet ({type(e).__name__}: {lines[0]})")
+    else:
+        print(f"{attempt.__name__}: right")
+        return True
+    return False
