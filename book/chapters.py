@@ -40,6 +40,11 @@ class Cell:
         return any(re.match(r"export(i|s)?\b", m) for m in self.marks)
 
     @property
+    def exercise(self):
+        "Whether readers fill in the cell, or find the solution of an exercise in it."
+        return any(m.startswith(("blank:", "solution:")) for m in self.marks)
+
+    @property
     def anchor(self):
         return f"cell-{self.chapter.replace('_', '-')}-{self.id}".lower()
 

@@ -1,6 +1,7 @@
 """Checks that package, notebooks and install cells are in step.
 
-What `make sync` would change is an error. With `--prune`, first deletes stale modules."""
+What `make sync` would change is an error, and so is a directive of a cell that leads nowhere.
+With `--prune`, first deletes stale modules."""
 
 import filecmp
 import os
@@ -10,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import ROOT, notebooks, package_files, stamp
+from . import ROOT, notebooks, package_files, shown, stamp
 
 
 def tool(name, cwd):
@@ -62,6 +63,7 @@ def problems():
         ]
         tool("nbdev_clean", temp)
         out += [f"nbs/{n} is not clean" for n in differing(temp / "nbs", ROOT / "nbs", "*.ipynb")]
+    out += shown.problems()
     return out + [
         f"{p.relative_to(ROOT)} is not in step with settings.ini" for p, _ in stamp.out_of_step()
     ]
@@ -90,7 +92,7 @@ def main():
     if "--prune" in sys.argv:
         prune()
     if found := problems():
-        raise SystemExit("\n".join(found) + "\nrun: make sync")
+        raise SystemExit("\n".join(found) + "\n`make sync` mends what is out of step")
     print("package, notebooks and install cells are in step")
 
 

@@ -66,7 +66,7 @@ def candidates(facts, d):
         if stem == d.cell.chapter:  # a chapter may show at its start what it makes later
             cells = cells[d.cell.index :] + cells[: d.cell.index]
         for cell in cells:
-            if cell.kind != "code" or not cell.runs or cell.exported:
+            if cell.kind != "code" or not cell.runs or cell.exported or cell.exercise:
                 continue
             if d.name in names_of(cell.source):
                 yield cell

@@ -2,15 +2,15 @@
 and the reader sees none of them.
 
 For each notebook it takes the outputs of the executed copy, drops cells marked `hide` or
-`default_exp`, strips the directives, folds exported imports and long exported cells, numbers the
-chapter and its figures, shows what a cell marked `lead` made at the top of the page, and turns
-`\\tag{6}` into an equation that `#eq-6` points at (`\\tag{TAILOR 3}`: `#eq-tailor-3`). Every cell
-gets an anchor, exported ones a line that leads to the reference, those that show a recorded run
-one that leads to it.
+`default_exp`, strips the directives, folds cells (`shown.py` has the rule), numbers the chapter,
+its figures and its exercises, sets minutes and prerequisites below the title, shows what a cell
+marked `lead` made at the top of the page, and turns `\\tag{6}` into an equation that `#eq-6`
+points at (`\\tag{TAILOR 3}`: `#eq-tailor-3`). Every cell gets an anchor, exported ones a line that
+leads to the reference, those that show a recorded run one that leads to it.
 It also sets what depends on settings.ini (addresses, launch buttons) and puts a local MathJax
 beside the pages."""
 
-import ast
+import copy
 import importlib.util
 import json
 import re
@@ -37,6 +37,7 @@ from . import (
     previews,
     read_notebook,
     settings,
+    shown,
     without_directives,
 )
 from .equations import TAG, tagged
@@ -47,7 +48,6 @@ from .status import run_label
 DISPLAY = re.compile(r"^\$\$\s*(.+?)\s*\$\$[ \t]*$", re.M | re.S)
 CAPTION = re.compile(r"\A\*\*Figure\.?\*\*")
 FENCED = re.compile(r"^(`{3,}|~{3,}).*?^\1[ \t]*$", re.M | re.S)
-LONG = 45  # lines after which an exported cell is folded
 
 
 def target(tag):
@@ -79,14 +79,6 @@ def with_equations(source):
         out += [DISPLAY.sub(equation, source[end : fence.start()]), fence[0]]
         end = fence.end()
     return "".join([*out, DISPLAY.sub(equation, source[end:])])
-
-
-def only_imports(source):
-    try:
-        body = ast.parse(source).body
-    except SyntaxError:
-        return False
-    return all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in body)
 
 
 def aside(kind, text):
@@ -139,14 +131,6 @@ def is_dropped(marks):
     )
 
 
-def is_folded(marks, source):
-    return "export" in marks and (only_imports(source) or source.count("\n") > LONG)
-
-
-def add_tag(cell, tag):
-    cell.metadata.tags = [*cell.metadata.get("tags", []), tag]
-
-
 def pieces(cell):
     """The outputs of a cell that are themselves pieces of the book, as Markdown cells.
 
@@ -187,8 +171,10 @@ def for_readers(nb, executed=None, number=None, chapter=None):
             cell.source = made.fill(with_equations(cell.source))[0]
             if number and not cells:
                 cell.source = re.sub(r"\A# ", f"# {number}. ", cell.source)
-        elif is_folded(marks, cell.source):
-            add_tag(cell, "hide-input")
+        else:
+            shown.fold(cell, marks)
+            if shown.said(marks, "blank") is not None:
+                cells.append(shown.turn())
         if chapter and code:
             cells.append(nbformat.v4.new_markdown_cell(f"({chapter.cells[i].anchor})="))
         cells += [cell, *pieces(cell)]
@@ -199,6 +185,8 @@ def for_readers(nb, executed=None, number=None, chapter=None):
             cells += beside(chapter.cells[i])
     if chapter and ran and chapter.ran:
         cells.append(colophon(chapter))
+    if chapter and cells and cells[0].cell_type == "markdown":
+        cells[0].source = shown.with_head(cells[0].source, shown.minutes(cells))
     nb.cells = [*cells[:1], *leads, *cells[1:]]
     number_figures(nb.cells, number)
     return nb
@@ -217,13 +205,13 @@ def source_read(app, docname, source):
         source[0] = made.fill(source[0])[0] if path.suffix != ".ipynb" else source[0]
     if path.suffix != ".ipynb":
         return
-    nb, copy = nbformat.reads(source[0], as_version=4), EXECUTED / path.name
-    executed = read_notebook(copy) if copy.exists() else None
+    nb, ran = nbformat.reads(source[0], as_version=4), EXECUTED / path.name
+    executed = read_notebook(ran) if ran.exists() else None
     if executed is None or executed.metadata.carat.code != code_digest(nb):
         raise ExtensionError(f"{docname} has not been executed")
     if any("text/myst" in o.get("data", {}) for c in executed.cells for o in c.get("outputs", [])):
         app.env.note_reread()
-    app.env.note_dependency(str(copy))
+    app.env.note_dependency(str(ran))
     chapter = facts().chapters.get(path.stem)
     source[0] = json.dumps(for_readers(nb, executed, chapter and chapter.number, chapter))
 
@@ -274,6 +262,23 @@ def launched_on_kaggle(colab):
         "icon": "fab fa-kaggle",
         "url": colab["url"].replace("https://colab.research.google.com/github", kaggle),
     }
+
+
+def plain_numbers(app, env):
+    "Give Sphinx back the numbers that it counted, so that it sees which of them changed."
+    env.toc_fignumbers = getattr(env, "counted_numbers", env.toc_fignumbers)
+    return []
+
+
+def number_exercises(app, env):
+    "Exercise 22.1 is the first of chapter 22. Sphinx counts through the whole book."
+    env.counted_numbers = copy.deepcopy(env.toc_fignumbers)
+    for page, kinds in env.toc_fignumbers.items():
+        chapter = facts().chapters.get(page.rsplit("/", 1)[-1])
+        if chapter and chapter.number:
+            for i, exercise in enumerate(kinds.get("exercise", {}), 1):
+                kinds["exercise"][exercise] = (int(chapter.number), i)
+    return []
 
 
 def page_context(app, pagename, templatename, context, doctree):
@@ -331,6 +336,8 @@ def setup(app):
     app.connect("config-inited", config_inited, priority=1)
     app.connect("builder-inited", builder_inited)
     app.connect("source-read", source_read)
+    app.connect("env-get-updated", plain_numbers, priority=100)
+    app.connect("env-get-updated", number_exercises, priority=900)
     app.connect("doctree-resolved", links.resolved, priority=900)
     app.connect("html-page-context", page_context, priority=900)
     app.connect("build-finished", build_finished)

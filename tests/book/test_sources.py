@@ -4,7 +4,7 @@ import importlib
 import inspect
 import re
 
-from book import ROOT, api, facts, modules, moved, notebooks, read_notebook, reader
+from book import ROOT, api, facts, modules, moved, notebooks, read_notebook, reader, shown
 from book.equations import CARAT, NUMBERS, tagged
 
 
@@ -65,7 +65,12 @@ def test_exercises_are_labelled_with_their_chapter():
         labels = re.findall(r"^:label: (ex-\S+)$", text, re.M)
         name = p.stem[3:].replace("_", "-")
         assert labels == [f"ex-{name}-{i}" for i in range(1, len(labels) + 1)], p.name
-        assert re.findall(r"\{solution\} (\S+)", text) == labels, p.name
+        solved = re.findall(r"(?:\{solution\}|^#\| solution:) (\S+)", text, re.M)
+        assert list(dict.fromkeys(solved)) == labels, p.name
+
+
+def test_directives_of_cells_lead_somewhere():
+    assert shown.problems() == []
 
 
 def test_each_equation_has_one_home():

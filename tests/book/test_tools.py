@@ -3,7 +3,7 @@
 import nbformat
 import pytest
 
-from book import execute, facts, formula, markdown, onepage, previews, reader, symbols
+from book import execute, facts, formula, markdown, onepage, previews, reader, shown, symbols
 
 
 def test_reader_shows_no_directive(cells):
@@ -25,6 +25,122 @@ def test_reader_gives_each_code_cell_its_own_output(cells):
     for cell, text in zip(ran.cells, "12", strict=True):
         cell.outputs = [nbformat.v4.new_output("stream", text=text)]
     assert reader.for_readers(nb, ran).cells[-1].outputs[0].text == "2"
+
+
+LONG = "\n".join(["#| export", "def f(x):", *["    x = x + 1"] * 30, "    return x"])
+DRAWN = "fig, ax = plt.subplots()\nax.plot(x)\nax.set(xlabel='x')\nplots.show(fig, alt='x')"
+
+
+@pytest.mark.parametrize(
+    "source, words",
+    [
+        ("import torch", "Show the imports"),
+        ("from carat import plots\n\nplots.use_style()", "Show the imports"),
+        ("import torch\n\nx = torch.ones(2)", None),
+        ("plots.use_style()", None),
+        (LONG, "Show f"),
+        ("#| open\n" + LONG, None),
+        (LONG.replace("#| export\n", ""), None),
+        (DRAWN, "Show the plotting code"),
+        ("#| open\n" + DRAWN, None),
+        ("def draw():\n    pass\n\n" + DRAWN, None),
+        ("#| fold\ndef f(): pass\ndef g(): pass", "Show f and g"),
+        ("#| fold\ndef _f(): pass\nclass G: pass", "Show G"),
+        ("#| fold: the table of words\nx = 1", "Show the table of words"),
+        ("#| solution: ex-trial-1\nx = 1", "Show the solution"),
+    ],
+)
+def test_a_folded_cell_says_what_it_holds(cells, source, words):
+    seen = reader.for_readers(cells(("c", source))).cells[-1]
+    assert seen.metadata.get("mystnb", {}).get("code_prompt_show") == words
+    whole = "hide-cell" if "solution" in source else "hide-input"
+    assert seen.metadata.get("tags", []) == ([whole] if words else [])
+
+
+def test_many_names_are_cut_short():
+    assert shown.listed(["A"]) == "A"
+    assert shown.listed(["A", "B", "C"]) == "A, B and C"
+    assert shown.listed(list("ABCDE")) == "A, B and 3 more"
+
+
+EXERCISE = "m", "```{exercise} A half\n:label: ex-trial-1\nHalve it.\n```"
+BLANK = "c", "#| blank: ex-trial-1\ndef your_half(x):\n    raise NotImplementedError"
+SOLVED = "c", "#| solution: ex-trial-1\ndef your_half(x):\n    return x / 2"
+
+
+def test_a_blank_is_shown_and_its_solution_folded(cells):
+    blank, solved = [
+        c for c in reader.for_readers(cells(EXERCISE, BLANK, SOLVED)).cells if c.cell_type == "code"
+    ]
+    assert shown.is_open(blank) and not shown.is_open(solved)
+    captions = [c.source for c in reader.for_readers(cells(EXERCISE, BLANK)).cells]
+    assert any("Your turn" in source for source in captions)
+
+
+def wrong_marks(cells, folder, *pairs):
+    path = folder / "98_trial.ipynb"
+    nbformat.write(cells(*pairs), path)
+    return "\n".join(shown.problems_of(path))
+
+
+def test_directives_that_lead_nowhere_are_refused(cells, tmp_path, monkeypatch):
+    monkeypatch.setattr(shown, "ROOT", tmp_path)
+    for pairs, said in (
+        ((EXERCISE, BLANK, SOLVED), ""),
+        ((EXERCISE, BLANK), "`#| blank: ex-trial-1` has no `#| solution: ex-trial-1`"),
+        ((EXERCISE, SOLVED), "`#| solution: ex-trial-1` has no `#| blank: ex-trial-1`"),
+        ((BLANK, SOLVED), "`#| blank: ex-trial-1` names no exercise"),
+        ((EXERCISE, BLANK, BLANK, SOLVED), "on more than one cell"),
+        ((("c", "#| fold\nx = 1"),), "say what is folded"),
+        ((("c", "#| fold\n#| open\ndef f(): pass"),), "folded and open at once"),
+    ):
+        found = wrong_marks(cells, tmp_path, *pairs)
+        assert (said in found) if said else not found, found
+
+
+def test_the_head_of_a_chapter_holds_minutes_needs_and_outcomes():
+    source = "# 9. T\n\n> Sub.\n\n**Needs:** a.\n\n**You will be able to** b.\n\nProse."
+    title, subtitle, head, prose = shown.with_head(source, 15).split("\n\n", 2)[:2] + [
+        *shown.with_head(source, 15).split("\n\n", 2)[2].rsplit("\n\n", 1)
+    ]
+    assert (title, subtitle, prose) == ("# 9. T", "> Sub.", "Prose.")
+    said = head.split("\n", 1)[1].rsplit("\n", 1)[0].split("\n\n")
+    assert said == ["About 15 minutes", "**Needs:** a.", "**You will be able to** b."]
+    assert shown.with_head("# T\n\nProse.", 1).split("\n\n")[1].endswith("About 1 minute\n:::::")
+
+
+def test_minutes_count_prose_and_open_code(cells):
+    def took(*pairs):
+        return shown.minutes(reader.for_readers(cells(*pairs)).cells)
+
+    words, line = "word " * 2000, "x = 1\n"
+    assert took(("m", words)) == 10
+    assert took(("m", words), ("c", line * 125)) == 15
+    assert took(("m", words), ("c", "#| fold: it\n" + line * 125)) == 10
+    assert took(("m", f"```python\n{words}\n```")) == 1
+    assert took(("m", "````{solution} ex-trial-1\n" + words + "\n````")) == 1
+
+
+def test_exercises_are_numbered_by_chapter(monkeypatch):
+    class Env:
+        toc_fignumbers = {
+            "nbs/98_trial": {"exercise": {"ex-trial-1": (7,), "ex-trial-2": (8,)}},
+            "nbs/cite": {"exercise": {"ex-cite-1": (9,)}},
+        }
+
+    class Book:
+        chapters = {"98_trial": type("C", (), {"number": "98"})}
+
+    monkeypatch.setattr(reader, "facts", Book)
+    env = Env()
+    reader.number_exercises(None, env)
+    assert env.toc_fignumbers["nbs/98_trial"]["exercise"] == {
+        "ex-trial-1": (98, 1),
+        "ex-trial-2": (98, 2),
+    }
+    assert env.toc_fignumbers["nbs/cite"]["exercise"] == {"ex-cite-1": (9,)}
+    reader.plain_numbers(None, env)
+    assert env.toc_fignumbers["nbs/98_trial"]["exercise"]["ex-trial-2"] == (8,)
 
 
 def test_a_failing_notebook_is_named_with_its_cell(cells, tmp_path, monkeypatch, capsys):
