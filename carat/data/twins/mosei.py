@@ -35,7 +35,7 @@ from carat.data.twins.signal import (
 # %% ../../../nbs/12_twin_mosei.ipynb #bd1c9620
 @dataclass
 class Plan:
-    "Everything about the clips of a split but their features."
+    "What is known of the clips of a split, without their features."
 
     y: np.ndarray  # (N, C) int8 labels
     lengths: np.ndarray  # (N,) words, 1 to 60
@@ -44,7 +44,7 @@ class Plan:
 
 
 def _videos(counts: np.ndarray, n: int, rng) -> tuple[np.ndarray, np.ndarray]:
-    "(n,) the video of each clip and (n,) its place there; videos have MOSEI's sizes."
+    "(n,) the video of each clip and (n,) its index in it; videos have MOSEI's sizes."
     sizes = []
     while sum(sizes) < n:
         sizes.extend(rng.permutation(np.repeat(*counts)).tolist())
@@ -194,7 +194,7 @@ class Part(Frame):
 
 # %% ../../../nbs/12_twin_mosei.ipynb #a49e6c33
 class _Scene(Clips):
-    "The clips of one split: what shows in them, and the features in which it shows."
+    "The clips of one split: the events in them, and features that show these events."
 
     def __init__(self, world: World, split: str, plan: Plan, seed: int, missing: float):
         self.world, self.plan, self.key = world, plan, (seed, SPLITS.index(split))
