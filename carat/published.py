@@ -161,7 +161,9 @@ def replay(
     def part(prefix):
         return {k[len(prefix) :]: v for k, v in z.items() if k.startswith(prefix)}
 
-    model = published_weights(part("weight/"), heads=heads, tau=tau, phi=phi, dropout=0.0).train()
+    # the recorded step has true masks; the published reader never makes any
+    known = dict(heads=heads, tau=tau, phi=phi, dropout=0.0, padding="masked")
+    model = published_weights(part("weight/"), **known).train()
     ids = [str(i) for i in range(len(z["y"]))]
     features = {m: z[f"x/{m}"] for m in PUBLISHED}
     batch = Batch(features, {m: z["mask"] for m in PUBLISHED}, z["y"], ids)

@@ -1,6 +1,8 @@
 "CARAT's configurations, and the model where something is missing or switched off."
 
+import copy
 from dataclasses import asdict
+from fnmatch import fnmatch
 
 import pytest
 import torch
@@ -94,6 +96,8 @@ PAPER = dict(  # Implementation Details and Table 4; the rest where the paper is
     prototype_normalise=True,
     decode_normalised=True,
     shuffle_attached="source",
+    init="layer",
+    padding="masked",
 )
 PUBLISHED = dict(
     rec_norm="mse",
@@ -103,6 +107,8 @@ PUBLISHED = dict(
     prototype_normalise=False,
     decode_normalised=False,
     shuffle_attached="slot",
+    init="xavier",
+    padding="attended",
 )
 RECOMMENDED = dict(gamma_o=1.0, gamma_alpha=1.0, gamma_s=0.1, gamma_r=0.01)
 BARE = dict(latent=False, levels=(), shuffles=(), agg="concat")
@@ -132,7 +138,8 @@ def test_what_the_published_code_changes():
 
 
 def test_what_the_book_recommends():
-    published_steps = {k: v for k, v in PUBLISHED.items() if k in PAPER}
+    set_back = ("init", "padding")
+    published_steps = {k: v for k, v in PUBLISHED.items() if k not in set_back}
     expected = {**published_steps, **RECOMMENDED}
     assert difference(CaratConfig.recommended(), CaratConfig()) == expected
 
@@ -269,3 +276,125 @@ def test_prototypes_move_by_the_levels_of_the_configuration(levels):
             mu = update_prototypes(mu, Z[k][one], batch.y[one], batch.present[one], 0.99)
     model.losses(batch)
     torch.testing.assert_close(model.prototypes.mu, mu)
+
+
+def xavier(fan_in, fan_out):
+    "The standard deviation of Xavier's distribution."
+    return (2 / (fan_in + fan_out)) ** 0.5
+
+
+def linear(fan_in):
+    "The standard deviation of `nn.Linear`'s uniform distribution, and of its biases."
+    return (3 * fan_in) ** -0.5
+
+
+C_, QUEUE = 6, 8192  # with widths 256, 64 and 128, and three modalities
+PUBLISHED_SPREAD = {  # parameter or buffer -> mean, standard deviation in the published code
+    "encoders.*norm*.weight": (1, 0),
+    "encoders.*norm*.bias": (0, 0),
+    "encoders.*.bias": (0, 0),
+    "encoders.*.weight": (0, 0.02),
+    "attention.*.w": (0, xavier(256, C_)),
+    "En.lin1.weight": (0, xavier(256, 128)),
+    "En.lin1.bias": (0, linear(256)),
+    "En.lin2.weight": (0, xavier(128, 64)),
+    "En.lin2.bias": (0, linear(128)),
+    "De.lin1.weight": (0, xavier(64, 128)),
+    "De.lin1.bias": (0, linear(64)),
+    "De.lin2.weight": (0, xavier(128, 256)),
+    "De.lin2.bias": (0, linear(128)),
+    "f.f.weight": (0, xavier(768, 256)),
+    "f.f.bias": (0, linear(768)),
+    "h.weight": (0, linear(256)),
+    "h_c.fc1.weight": (0, xavier(256 * C_, 256)),
+    "h_c.fc1.bias": (0, linear(256 * C_)),
+    "h_c.fc2.weight": (0, xavier(256, C_)),
+    "h_c.fc2.bias": (0, linear(256)),
+    "prototypes.mu": (0, 0),
+    "queue.rows": (0, QUEUE**-0.5),
+    "queue.cls": (-2, 0),  # matches nothing
+    "queue.pointer": (0, 0),
+}
+
+
+def in_units_of_its_error(w, mean, spread):
+    "How far a sample is from a mean and a standard deviation, in standard errors of each."
+    w, n = w.double().flatten(), w.numel()
+    if not spread:
+        return 0.0 if (w == mean).all() else float("inf")
+    m, s = w.mean() - mean, w.std() / spread - 1 if n > 1 else torch.zeros(())
+    return max(abs(m.item()) / spread * n**0.5, abs(s.item()) * (2 * n) ** 0.5)
+
+
+def strangers(config, spreads):
+    "The parts of a new model that do not come from these distributions."
+    torch.manual_seed(0)
+    state, found = CARAT(config).state_dict(), set()
+    for name, w in state.items():
+        mean, spread = next(v for k, v in spreads.items() if fnmatch(name, k))
+        if in_units_of_its_error(w, mean, spread) > 5:
+            found.add(name)
+    return found
+
+
+def test_the_reference_is_drawn_from_the_published_distributions():
+    assert not strangers(CaratConfig.reference(layers=(1, 1, 1)), PUBLISHED_SPREAD)
+
+
+def test_each_layer_draws_its_own_weights_unless_told_otherwise():
+    drawn = strangers(CaratConfig.reference(layers=(1, 1, 1), init="layer"), PUBLISHED_SPREAD)
+    assert drawn == {
+        *(f"attention.{m}.w" for m in "tva"),
+        *(f"{net}.{lin}.weight" for net in ("En", "De") for lin in ("lin1", "lin2")),
+        *("f.f.weight", "h_c.fc1.weight", "h_c.fc2.weight"),
+    }
+
+
+def test_a_variant_without_those_layers_can_be_drawn_from_xavier_too():
+    for row in ABLATIONS:
+        CARAT(CaratConfig.variant(row, CaratConfig.reference(**SMALL)))
+
+
+def longer(batch, steps):
+    "The batch with masked steps of noise behind it."
+    x, mask = {}, {}
+    for m, v in batch.x.items():
+        noise = torch.randn(B, steps, v.shape[2], dtype=v.dtype)
+        x[m] = torch.cat([v, noise], 1)
+        mask[m] = torch.cat([batch.mask[m], torch.zeros(B, steps, dtype=torch.bool)], 1)
+    return Batch(x, mask, batch.y, batch.id)
+
+
+@pytest.mark.parametrize("padding", ["masked", "attended"])
+def test_scores_do_not_depend_on_how_far_a_batch_was_padded(padding):
+    model = made(max_steps=T + 4, padding=padding).eval()
+    batch = drawn(missing=True)
+    scores = model.predict(batch).scores
+    torch.testing.assert_close(model.predict(longer(batch, 2)).scores, scores)
+    torch.testing.assert_close(model.predict(longer(batch, 4)).scores, scores)
+
+
+def test_attended_padding_is_read_as_zeros():
+    batch = drawn()
+    model, reads_masks = made(padding="attended"), made()
+    zeros = {m: v * batch.mask[m][..., None] for m, v in batch.x.items()}
+    ones = {m: torch.ones_like(v) for m, v in batch.mask.items()}
+    whole = Batch(zeros, ones, batch.y, batch.id)
+    torch.testing.assert_close(model(batch).U["o"], reads_masks(whole).U["o"])
+    assert not torch.allclose(model(batch).U["o"], reads_masks(batch).U["o"])
+    attention = model(batch).attention["t"]
+    assert (attention > 0).all()
+
+
+def test_a_missing_modality_is_missing_with_attended_padding_too():
+    batch = drawn(missing=True)
+    model = made(padding="attended").eval()
+    assert torch.equal(model(batch).present, batch.present)
+    scores, noisy = model.predict(batch).scores, copy.copy(batch)
+    noisy.x = {m: v + 9.0 * ~batch.mask[m][..., None] for m, v in batch.x.items()}
+    torch.testing.assert_close(model.predict(noisy).scores, scores)
+
+
+def test_a_sequence_that_is_too_long_is_refused_with_attended_padding_too():
+    with pytest.raises(CaratError, match="longer than the 5 positions"):
+        made(padding="attended", max_steps=5)(drawn())
