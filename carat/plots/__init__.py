@@ -4,7 +4,6 @@ from .clip import Clip, Clips, clips
 from .figure import Moving, Shown, as_array, check_shape, frames, show
 from .figures import (
     alignment,
-    architecture,
     attention_words,
     confused_pairs,
     confusion_counts,
@@ -20,6 +19,7 @@ from .figures import (
     reliability,
     reliability_bins,
 )
+from .picture import PARTS, Overview, overview
 from .style import (
     INK,
     LABEL_COLORS,
@@ -45,11 +45,12 @@ __all__ = [
     "SOFT",
     "Clip",
     "Clips",
+    "PARTS",
     "Moving",
+    "Overview",
     "Shown",
     "Table",
     "alignment",
-    "architecture",
     "as_array",
     "attention_words",
     "check_shape",
@@ -64,6 +65,7 @@ __all__ = [
     "modality_color",
     "modality_name",
     "neighbour_purity",
+    "overview",
     "planted",
     "planted_hits",
     "relevance",

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['relevance_matrix', 'relevance', 'relevance_samples', 'planted_hits', 'planted', 'neighbour_purity', 'latent_points',
            'latent_map', 'attention_words', 'alignment', 'history', 'reliability_bins', 'reliability',
-           'confusion_counts', 'confused_pairs', 'architecture']
+           'confusion_counts', 'confused_pairs']
 
 # %% ../../nbs/94_figures.ipynb #d11930a7
 import numpy as np
@@ -25,7 +25,6 @@ from carat.plots.style import (
     label_color,
     modality_color,
     modality_name,
-    shades,
     text_on,
 )
 
@@ -696,175 +695,4 @@ def confused_pairs(
     ax.xaxis.tick_top()
     ax.xaxis.set_label_position("top")
     ax.set(xlabel="wrongly chosen", ylabel="missed")
-    return fig
-
-# %% ../../nbs/94_figures.ipynb #ea63b5cd
-_RED = "#DD4422"  # losses
-_DASHES = (0, (3, 2))
-
-
-class _Diagram:
-    "The parts of the picture: boxes, arrows and strips of tiles, in rows of modalities."
-
-    def __init__(self, fig: Figure, labels: int, modalities, layers):
-        self.labels, self.modalities, self.layers = labels, list(modalities), layers
-        self.ax = fig.subplots()
-        fig.set_layout_engine("constrained", w_pad=0, h_pad=0)
-        self.ax.set_xlim(0, 148)
-        self.ax.set_ylim(0, 91)
-        self.ax.axis("off")
-        M = len(self.modalities)
-        self.rows = np.linspace(71, 49, M) if M > 1 else np.array([60.0])
-        self.tall = min(7.5, 0.72 * (self.rows[0] - self.rows[1])) if M > 1 else 7.5
-        self.colors = [modality_color(m) for m in self.modalities]
-
-    def text(self, x, y, text, size, ha="center", va="center", **how):
-        self.ax.text(x, y, text, fontsize=size, ha=ha, va=va, **how)
-
-    def box(self, x, y, w, h, text, fill=(0.5, 0.5, 0.5, 0.13), edge=SOFT, size=7.2, **how):
-        "A box whose left edge is at x and whose middle is at y."
-        look: dict = dict(boxstyle="round,pad=.8", facecolor=fill, edgecolor=edge, linewidth=0.8)
-        corner = (x + 0.8, y - h / 2 + 0.8)
-        self.ax.add_patch(FancyBboxPatch(corner, w - 1.6, h - 1.6, **look))
-        self.text(x + w / 2, y, text, size, linespacing=1.15, **how)
-
-    def loss(self, x, y, w, text):
-        "A loss, red and dashed."
-        look: dict = dict(boxstyle="round,pad=1.2", facecolor="none", edgecolor=_RED, linewidth=0.9)
-        corner = (x + 1.2, y - 1.3)
-        self.ax.add_patch(FancyBboxPatch(corner, w - 2.4, 2.6, linestyle=_DASHES, **look))
-        self.text(x + w / 2, y - 0.1, text, 7.2, color=_RED)
-
-    def arrow(self, x0, y0, x1, y1, bend="arc3", color=SOFT):
-        look: dict = dict(arrowstyle="-|>", lw=0.9, mutation_scale=7, shrinkA=0, shrinkB=0)
-        look.update(color=color, connectionstyle=bend)
-        self.ax.annotate("", (x1, y1), (x0, y0), arrowprops=look)
-
-    def between(self, x0, x1):
-        "An arrow in each row."
-        for y in self.rows:
-            self.arrow(x0, y, x1, y)
-
-    def line(self, x, y):
-        self.ax.plot(x, y, color=SOFT, lw=0.9)
-
-    def tiles(self, x, w, name):
-        "One strip of C tiles in each row, with a name above them."
-        step, high = w / self.labels, self.tall * 0.72
-        for y, color in zip(self.rows, self.colors, strict=True):
-            for j, shade in enumerate(shades(color, self.labels)):
-                corner = (x + j * step, y - high / 2)
-                self.ax.add_patch(
-                    Rectangle(corner, 0.84 * step, high, facecolor=shade, linewidth=0)
-                )
-        self.text(x + w / 2, self.rows[0] + high / 2 + 2.2, name, 8.5, va="bottom")
-
-    def each(self, x, w, text):
-        "One box in each row; text may hold {layers}."
-        for i, (y, color) in enumerate(zip(self.rows, self.colors, strict=True)):
-            said = text.format(layers=self.layers[i])
-            self.box(x, y, w, self.tall, said, (*to_rgb(color), 0.16), color)
-
-    def stage(self, x0, x1, y, text):
-        "The heading of a part."
-        self.ax.plot([x0, x1], [y, y], color=SOFT, lw=0.8, alpha=0.7)
-        self.text(x0, y + 0.9, text, 8, ha="left", va="bottom", fontweight="bold")
-
-# %% ../../nbs/94_figures.ipynb #a3f1ac55
-def _features(d: _Diagram) -> None:
-    "From the sequences to U_o."
-    for y, m, color in zip(d.rows, d.modalities, d.colors, strict=True):
-        bold: dict = dict(color="#ffffff", fontweight="bold")
-        d.box(2, y, 12, d.tall, modality_name(m), color, color, 7.6, **bold)
-    d.between(14.5, 18)
-    d.each(18.5, 17, "Transformer\n{layers} layers")
-    d.between(36, 39.5)
-    d.each(40, 14, "label\nattention")
-    d.between(54.5, 57)
-    d.text(47, d.rows[-1] - d.tall / 2 - 2.6, "Eq. 1", 7.2, va="baseline")
-    d.tiles(57.5, 8.5, "$U_o$")
-
-
-def _reconstruction(d: _Diagram) -> None:
-    "From U_o through the latent space to U_alpha and U_beta."
-    d.between(66.5, 69.5)
-    d.each(70, 7, "En")
-    d.between(77.5, 79.5)
-    d.tiles(80, 7, "$Z_o$")
-    d.between(87.5, 89.5)
-    d.each(90, 7, "De")
-    d.between(97.5, 99.5)
-    d.tiles(100, 7, r"$\tilde U_o, \tilde D$")
-    low, high = d.rows[-1] - d.tall / 2, d.rows[0] + d.tall / 2
-    for x in (110.5, 127.5):
-        d.box(x, (low + high) / 2, 6.5, high - low, "$f$")
-    d.between(107.5, 110)
-    d.between(117.3, 119)
-    d.tiles(119.3, 6, r"$U_\alpha$")
-    d.between(125.6, 127.3)
-    d.between(134.2, 136)
-    d.tiles(136.5, 8.5, r"$U_\beta$")
-    for x in (113.8, 130.8):
-        d.text(x, low - 2.6, "Eq. 2", 7.2, va="baseline")
-    _reconstruction_loss(d, d.rows[0] + d.tall * 0.36 + 5.8, 82.4)
-
-
-def _reconstruction_loss(d: _Diagram, y0: float, y1: float) -> None:
-    "The bracket above U_o, its decoded copy and U_alpha."
-    dashed: dict = dict(color=_RED, lw=0.8, ls=_DASHES)
-    for x in (61.7, 103.5, 122.3):
-        d.ax.plot([x, x], [y0, y1], **dashed)
-    d.ax.plot([61.7, 122.3], [y1, y1], **dashed)
-    d.text(92, y1 - 0.7, r"$\mathcal{L}_{rec}$  Eq. 3", 7.2, va="top", color=_RED)
-
-
-def _contrast(d: _Diagram) -> None:
-    "The queue and the prototypes below the latent space."
-    under = d.rows[-1] - d.tall * 0.5
-    d.box(36, 26, 18, 9, "queue of earlier\nembeddings")
-    d.loss(59, 26, 21, r"$\mathcal{L}_{scl}$  Eq. 6, 7")
-    d.box(83.5, 26, 17, 9, "prototypes $\\mu$\nEq. 8")
-    d.text(69.5, 20.2, r"of $Z_o$, $Z_\alpha$ and $Z_\beta$", 7.2)
-    d.arrow(54.4, 26, 58.6, 26)
-    d.line([81.5, 81.5, 70], [under, 36, 36])
-    d.arrow(69.5, 36, 69.5, 28.6)
-    d.arrow(71, 36, 45, 30.9, "angle,angleA=180,angleB=90,rad=3")
-    d.arrow(85.5, under, 89.5, 30.9)
-    d.arrow(95, 30.9, 94, under - 0.6)
-    d.text(96, 36.5, "$D$\nEq. 9, 10", 7.2, ha="left")
-
-
-def _scores(d: _Diagram) -> None:
-    "The two classifiers below U_beta, and their mean."
-    under = d.rows[-1] - d.tall * 0.5
-    d.box(106, 27, 19, 9, "$h_m$, max pool\nEq. 4")
-    d.box(127, 27, 19, 9, "shuffle, $h_c$\nEq. 11 to 14")
-    d.arrow(140.7, under + 1, 140.7, 31.9)
-    d.arrow(139, 34.6, 115.5, 31.9, "angle,angleA=180,angleB=90,rad=3")
-    d.line([139, 140.7], [34.6, 34.6])
-    d.loss(103, 15.5, 17.6, r"$\mathcal{L}^{lsr}_{cls}$  Eq. 5")
-    d.loss(130, 15.5, 17.6, r"$\mathcal{L}^{agg}_{cls}$  Eq. 14")
-    d.arrow(111.5, 22.4, 111.5, 18.6, color=_RED)
-    d.arrow(139.5, 22.4, 139.5, 18.6, color=_RED)
-    d.box(112, 5, 28, 7.5, r"$\hat y$: mean of both, Eq. 16", (*to_rgb("#808080"), 0.28))
-    d.arrow(122.5, 22.4, 124.5, 9.2)
-    d.arrow(129, 22.4, 127, 9.2)
-
-
-def architecture(
-    labels: int = 6,  # C, drawn as tiles
-    modalities=("t", "v", "a"),  # names, in order
-    layers=(6, 4, 4),  # Transformer layers of each modality
-) -> Figure:
-    """CARAT in one picture, as the book computes it: what flows where, which equation does it, and
-    where the losses act."""
-    fig = _figure(7.4, 4.55)
-    d = _Diagram(fig, labels, modalities, layers)
-    d.stage(2, 66, 85.5, "1  features of each label")
-    d.stage(70, 146, 85.5, "2  reconstruction, with contrast")
-    _features(d)
-    _reconstruction(d)
-    _contrast(d)
-    d.stage(106, 136, 37.5, "3  scores")
-    _scores(d)
     return fig
