@@ -1,11 +1,11 @@
-"Max-pooling and its loss: what the chapter leaves open."
+"Max-pooling and its loss: what the chapter does not test."
 
 import math
 
 import pytest
 import torch
 
-from carat.nn.pooling import ModalityHeads, bce, classification_loss
+from carat.nn.pooling import ModalityHeads, bce, classification_loss, max_pool
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -39,3 +39,23 @@ def test_each_level_of_equation_5_has_its_own_term():
     for level, logits in s.items():
         assert torch.equal(terms[level], bce(logits, y, valid))
     assert classification_loss({}, y) == {}
+
+
+def test_missing_modality_does_not_beat_negative_logits():
+    logits = torch.tensor([[[-3.0], [-1.0], [-2.0]]]).expand(3, 3, 1)
+    present = torch.tensor([[True, False, True], [False, True, False], [False, False, False]])
+    s, leaned = max_pool(logits, present)
+    assert s.flatten().tolist() == [-2, -1, 0]
+    assert leaned.flatten().tolist() == [2, 1, -1]
+
+
+def test_probabilities_have_the_winner_of_their_logits():
+    torch.manual_seed(0)
+    logits, present = torch.randn(50, 3, 4).double(), torch.rand(50, 3) < 0.6
+    assert torch.equal(max_pool(logits, present)[1], max_pool(logits.sigmoid(), present)[1])
+
+
+def test_a_confident_no_never_wins():
+    "A logit of -10 is more certain than one of 1, and loses all the same."
+    s, leaned = max_pool(torch.tensor([[[-10.0], [1.0]]]), torch.ones(1, 2, dtype=torch.bool))
+    assert s.item() == 1 and leaned.item() == 1
