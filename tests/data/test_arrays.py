@@ -298,7 +298,7 @@ def test_a_modality_called_text_travels_on(tmp_path):
         with StoreWriter(tmp_path / "c.h5", "n", ["l"], {"text": 1}, **how):
             pass
 
-    assert "'text' names a modality and what was said" in message(both)
+    assert "'text' names both a modality and the transcripts" in message(both)
 
 
 def test_what_is_not_used_is_said(tmp_path):

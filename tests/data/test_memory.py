@@ -156,7 +156,7 @@ TWO = np.zeros((2, 6))
             "the labels have shape (2, 2); 2 samples and 1 names need (2, 1)",
         ),
         ({"y": [[1], [np.nan]]}, "sample 'b' (row 1): the label 'joy' is nan"),
-        ({"id": ["a", "a"]}, "the id 'a' is there 2 times"),
+        ({"id": ["a", "a"]}, "the id 'a' occurs 2 times"),
     ],
 )
 def test_it_refuses(change, words):

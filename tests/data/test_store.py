@@ -552,7 +552,7 @@ def test_only_files_without_labels_need_the_new_version(tmp_path, path):
     assert versions == [1, 2]
     with h5py.File(path, "r+") as f:
         del f["train/y"]  # in a file of version 1 this is damage
-    assert "'y' is not there" in message(lambda: Store(path)["train"])
+    assert "'y' is missing" in message(lambda: Store(path)["train"])
 
 
 # what is refused or warned of where data enter
@@ -568,7 +568,7 @@ def test_only_files_without_labels_need_the_new_version(tmp_path, path):
         (["happy", " sad"], ("' sad'", "spaces")),
         (["happy", ""], ("''", "spaces")),
         (["a\nb"], ("'a\\nb'", "printable")),
-        (["happy", "happy"], ("each once",)),
+        (["happy", "happy"], ("each label once",)),
     ],
 )
 def test_labels_that_predictions_could_not_be_written_with(tmp_path, labels, words):
@@ -704,8 +704,8 @@ def test_files_that_are_no_store_say_what_they_are(tmp_path):
         "a.npy": ("a NumPy array", "carat prepare arrays"),
         "a.pkl": ("a pickle", "carat prepare mosei"),
         "a.pt": ("torch.save", "carat prepare m3ed"),
-        "a.zip": ("no HDF5 file",),
-        "run": ("holds a run",),
+        "a.zip": ("not an HDF5 file",),
+        "run": ("is a run folder",),
         ".": ("is a folder", "carat prepare arrays"),
     }.items():
         said = message(lambda name=name: Store(tmp_path / name))
