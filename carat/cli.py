@@ -14,10 +14,11 @@ import io
 import json
 import logging
 import os
+import re
 import sys
-import tempfile
 import textwrap
 import tokenize
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin
 
@@ -55,8 +56,8 @@ def _arrays(
     """
     from carat.data.arrays import prepare_arrays
 
-    _imported(
-        prepare_arrays(
+    with _unheard():  # what is odd stands in the report, too
+        path = prepare_arrays(
             source,
             out,
             name=name,
@@ -68,7 +69,7 @@ def _arrays(
             overwrite=overwrite,
             progress=_terminal(),
         )
-    )
+    _imported(path)
 
 
 def _mosei(
@@ -87,8 +88,14 @@ def _mosei(
     drop_unmatched: bool = False,
     overwrite: bool = False,
 ):
-    """Make a store of MOSEI in one of the forms that it is passed on in: give --aligned, or
-    --unaligned with --labels, or --csd, or --mmsa.
+    """Make a store of MOSEI from one of the files that hold it: give --aligned, or --unaligned
+    with --labels, or --csd, or --mmsa.
+
+    Where the data are had: train_valid_test.pt (about 5 GB) comes from the code of HHMPN and
+    MMESGN, mosei_senti_data_noalign.pkl (about 10 GB) from the release of MulT, and the .csd files
+    from the CMU-MultimodalSDK. The official split has 16,326 / 1,871 / 4,659 utterances. This
+    project contains none of these files and cannot say under which terms they may be used: ask
+    where you get them.
 
     Args:
         out: The store to write.
@@ -163,6 +170,11 @@ def _mosei(
 
 def _m3ed(features: Path, out: Path, annotation: Path | None = None, overwrite: bool = False):
     """Make a store of M3ED: a sample is a dialogue, a step an utterance.
+
+    Where the data are had: annotation.json is part of the M3ED release; the feature pickles and
+    m3ed_data_60.pt are passed on separately. The official split has 685 / 126 / 179 dialogues. This
+    project contains none of these files and cannot say under which terms they may be used: ask
+    where you get them.
 
     Args:
         features: The pickle with ten items, or m3ed_data_60.pt.
@@ -244,6 +256,18 @@ def _imported(path):
     _print_report(Store(path))
     print()
     _made(path)
+
+
+@contextmanager
+def _unheard():
+    "While the block lasts, the library's messages are not printed."
+    log = logging.getLogger("carat")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def _print_report(store):
@@ -503,7 +527,8 @@ def _train_once(spec, overwrite, resume, quiet):
     if "stopped" in done.metrics:
         print(f"ended after epoch {len(done.history)}: {done.metrics['stopped']['why']}")
     print(f"best epoch {done.metrics['best_epoch']} of {done.training.epochs}; valid:")
-    _print_metrics({"this run": done.metrics["valid"], **done.metrics["trivial"]}, "this run")
+    rows = {"this run": done.metrics["valid"], **done.metrics["trivial"]}
+    _print_metrics(rows, "this run", _valid_labels(spec))
     print(f"{spec.out}: " + ", ".join(sorted(p.name for p in Path(spec.out).iterdir())))
 
 
@@ -515,13 +540,33 @@ def _train_seeds(spec, seeds, jobs, overwrite, resume, quiet):
             f1, took = m["valid"]["f1"], m["seconds"]
             print(f"seed {seed}: best epoch {m['best_epoch']}, valid F1 {f1:.4f}, {took:.0f} s")
 
-    out = run_seeds(spec, seeds, jobs, overwrite, resume, tell)
+    try:
+        out = run_seeds(spec, seeds, jobs, overwrite, resume, tell)
+    except KeyboardInterrupt:
+        kept = f"stopped. Finished seeds in {spec.out} are kept, the others are incomplete"
+        raise _Stopped(f"{kept}: go on with the same command and --resume") from None
     if not quiet:
         print(f"valid, {len(seeds)} seeds:")
-        _print_spread(out["valid"])
+        _print_spread(out["valid"], _valid_labels(spec))
 
 
-def _print_spread(spread):
+def _valid_labels(spec):
+    from carat.data.store import Store
+
+    return Store(spec.store)["valid"].y
+
+
+def _print_ceiling(y):
+    "Why Acc may lie far below F1: whoever shows no emotion counts 0."
+    silent = int((y.sum(1) == 0).sum())
+    if silent:
+        print(
+            f"  Acc counts 0 for a sample without labels: of these {len(y):,} samples "
+            f"{silent:,} have none, so it is at most {1 - silent / len(y):.3f}"
+        )
+
+
+def _print_spread(spread, y):
     "Mean and standard deviation of every metric over runs."
     from carat.metrics import METRICS
 
@@ -529,6 +574,7 @@ def _print_spread(spread):
     for name in ("mean", "sd"):
         rows.append((name, *(f"{spread[k][name]:.4f}" for k in METRICS)))
     _print_table(("", *METRICS.values()), rows)
+    _print_ceiling(y)
 
 
 def _shown(threshold) -> str:
@@ -538,12 +584,13 @@ def _shown(threshold) -> str:
     return f"{threshold:.4f}"
 
 
-def _print_metrics(by_name, main):
+def _print_metrics(by_name, main, y):
     "The benchmark's numbers for several predictors, then label by label for the main one."
     from carat.metrics import METRICS
 
     rows = [(name, *(f"{m[k]:.3f}" for k in METRICS)) for name, m in by_name.items()]
     _print_table(("", *METRICS.values()), rows)
+    _print_ceiling(y)
     m = by_name[main]
     print(f"\n  threshold {_shown(m['threshold'])}")
     ap = m["label_ap"]
@@ -594,7 +641,7 @@ def _evaluate(
         overwrite: Replace that file where it exists.
         kind: The class of a system of your own, module:Class.
     """
-    from carat.core import write_whole
+    from carat.core import CaratError, write_whole
     from carat.data.store import Store
     from carat.metrics import trivial_predictors
     from carat.train import evaluate
@@ -607,9 +654,12 @@ def _evaluate(
         found = evaluate(_load(run, device, kind), data, split, threshold)
         known = data["train" if "train" in data.splits else split].y
         blind = trivial_predictors(known, data[split].y, data.labels)
-        _print_metrics({str(run): found, **blind}, str(run))
+        _print_metrics({str(run): found, **blind}, str(run), data[split].y)
     if out is not None:
-        write_whole(out, json.dumps(found, indent=1) + "\n")
+        try:
+            write_whole(out, json.dumps(found, indent=1) + "\n")
+        except OSError as e:
+            raise CaratError(f"{out} cannot be written: {e.strerror}") from None
 
 
 def _evaluate_seeds(folder, data, split, threshold, device, kind):
@@ -625,7 +675,7 @@ def _evaluate_seeds(folder, data, split, threshold, device, kind):
     rows = [(f"seed {s}", *(f"{m[k]:.4f}" for k in METRICS)) for s, m in runs.items()]
     _print_table((split, *METRICS.values()), rows)
     spread = {k: summary(m[k] for m in runs.values()) for k in METRICS}
-    _print_spread(spread)
+    _print_spread(spread, data[split].y)
     return dict(split=split, spread=spread, runs=runs)
 
 
@@ -654,12 +704,12 @@ def _predict(
         overwrite: Replace that file where it exists.
         kind: The class of a system of your own, module:Class.
     """
-    from carat.train import predict
+    from carat.train import opened, predict
 
     _check_output(out, overwrite)
     trained = _load(run, device, kind)
-    with tempfile.TemporaryDirectory() as folder:
-        found = predict(trained, _clips(clips, Path(folder)), split, threshold)
+    with opened(clips, progress=_terminal()) as store:
+        found = predict(trained, store, split, threshold)
     found.write_csv(out)
     print(f"{out}: {len(found.id)} samples, a label is chosen above {_shown(found.threshold)}")
 
@@ -711,17 +761,6 @@ def _export(run: Positional[Path], out: Path, overwrite: bool = False, kind: str
 
     print(export_run(_load(run, "cpu", kind), out, overwrite))
 
-
-def _clips(path, folder):
-    "The clips of a store, or of arrays, which become one for the moment."
-    from carat.data.store import Store
-
-    if path.is_dir() or path.suffix in (".npz", ".npy"):
-        from carat.data.arrays import prepare_arrays
-
-        path = prepare_arrays(path, folder / "clips.h5", progress=_terminal())
-    return Store(path)
-
 # %% ../nbs/70_command_line.ipynb #c9e3d9b4
 _PREPARE = dict(mosei=_mosei, m3ed=_m3ed, arrays=_arrays, twin=_twin)
 _COMMANDS = ("prepare", "check", "train", "evaluate", "predict", "plot", "export")
@@ -764,11 +803,23 @@ def _listen(argv):
     log.propagate = False
 
 
+def _check_spaces(argv):
+    "Raise `CaratError` for `--seeds 1,2`: several numbers are parted by spaces."
+    for word in argv:
+        numbers = word.split("=")[-1]
+        if re.fullmatch(r"\d+(,\d+)+,?", numbers):
+            from carat.core import CaratError
+
+            parted = " ".join(numbers.strip(",").split(","))
+            raise CaratError(f"{word}: part numbers by spaces, as in {parted}")
+
+
 def _run(argv):
     if argv == ["--version"]:
         import carat
 
         return print(f"carat {carat.__version__}")
+    _check_spaces(argv)
     if argv and not argv[0].startswith("-") and argv[0] not in _COMMANDS:
         near = difflib.get_close_matches(argv[0], _COMMANDS, 1)
         from carat.core import CaratError

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GROUP', 'Scores', 'System', 'Network', 'kinds', 'register', 'system', 'import_system', 'kind_of', 'recipe',
-           'where_from', 'longest', 'unread', 'make_model', 'field_names']
+           'where_from', 'check_store_given', 'longest', 'unread', 'make_model', 'field_names']
 
 # %% ../nbs/30_system.ipynb #c1265251
 import difflib
@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from importlib.metadata import entry_points
+from os import PathLike
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -193,6 +194,14 @@ def where_from(data) -> str:  # such as "clips.h5"
     return str(getattr(data, "path", None) or f"store {data.name}")
 
 
+def check_store_given(
+    data,  # what was passed as a store
+):
+    "Raise `CaratError` where a path was passed in place of a store."
+    if isinstance(data, (str, PathLike)):
+        raise CaratError(f"{data} is a path, and a store is needed: open it with carat.Store(path)")
+
+
 def longest(
     data,  # a store
     modalities,  # names
@@ -228,6 +237,7 @@ def make_model(
     """A system that fits a data set, its weights fixed by the seed.
 
     Raises `CaratError` for names that are not there."""
+    check_store_given(data)
     cls = system(kind)
     preset, values, _ = recipe(cls, preset)
     names = tuple(data.modalities) if modalities is None else tuple(modalities)

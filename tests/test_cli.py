@@ -345,11 +345,95 @@ def test_incomplete_run(name, tmp_path, folder, capsys):
             ["predict", "run", "twin.h5", "--device", "cpu", "--out", "nowhere/x.csv"],
             ["nowhere/x.csv"],
         ),
+        (
+            ["evaluate", "run", "twin.h5", "--device", "cpu", "--out", "nowhere/x.json"],
+            ["nowhere/x.json cannot be written"],
+        ),
+        (["trian", "twin.h5", "--out", "r"], ["'trian'", "did you mean train?"]),
+        (["train", "twin.h5", "--out", "r", "--seeds", "1,2"], ["1,2", "by spaces, as in 1 2"]),
+        (["train", "twin.h5", "--out", "r", "--seeds=1,2"], ["by spaces, as in 1 2"]),
+        (["train", "twin.h5", "--out", "r", "--epochs", "1", "--model.layers=-1"], ["layers"]),
+        (["evaluate", "twin.h5", "run"], ["run is a folder, not a store", "own places"]),
+        (["export", "twin.h5", "--out", "m.pt2"], ["twin.h5 is a file", "run folder first"]),
+        (["train", "run", "--out", "r"], ["run", "folder"]),
+        (["train", "twin.h5", "--out", "nowhere", "--resume"], ["nowhere: no such run folder"]),
+        (["predict", "run", "twin.h5", "--out", "x.csv", "--threshold", "5"], ["from 0 to 1"]),
     ],
 )
 def test_one_line(argv, words, folder, capsys, monkeypatch):
     monkeypatch.chdir(folder)
     says(capsys, carat(*argv), *words)
+
+
+def test_options_that_equal_the_default_are_used(tmp_path):
+    "Of modalities under other names, `--model.layers 6 4` is 6 and 4, whatever the default is."
+    store = write(tmp_path / "s.h5", widths={"words": 4, "face": 3})
+    rest = "--model.d 8 --model.d-z 4 --model.d-h 4 --model.heads 2 --model.ff 8 --model.queue 64"
+    line = f"{rest} --epochs 1 --batch-size 32 --device cpu --quiet"
+    command = ["train", store, "--out", tmp_path / "r", "--model.layers", 6, 4, *line.split()]
+    assert carat(*command) == 0
+    config = json.loads((tmp_path / "r/config.json").read_text())
+    assert config["model"]["config"]["layers"] == [6, 4]
+    assert config["summary"]["modalities"]["words"]["layers"] == 6
+
+
+def test_a_run_says_what_it_trains_and_what_is_not_read(folder, tmp_path, capsys):
+    line = ["train", folder / "twin.h5", "--out", tmp_path / "r", "--epochs", 1]
+    assert carat(*line, "--model.max-steps", 10, *SMALL) == 0
+    said = capsys.readouterr().out
+    assert "t (width 300, 1 layer, 10 steps)" in said and "labels: happy, sad" in said
+    assert "preset" in said and "parameters" in said and "float32 on cpu, seed 1" in said
+    assert "of the steps of modality t lie beyond max_steps = 10 and are not read" in said
+    assert "--model.max-steps" in said
+
+
+def test_results_are_not_overwritten_unasked(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    for command, out in (("predict", "kept.csv"), ("evaluate", "kept.json")):
+        (folder / out).write_text("mine")
+        line = [command, "run", "twin.h5", "--device", "cpu", "--out", out]
+        says(capsys, carat(*line), out, "--overwrite")
+        assert (folder / out).read_text() == "mine"
+        assert carat(*line, "--overwrite") == 0 and (folder / out).read_text() != "mine"
+    assert carat("plot", "run", "--out", "figures", "--device", "cpu") == 0
+    capsys.readouterr()
+    says(capsys, carat("plot", "run", "--out", "figures", "--device", "cpu"), "--overwrite")
+
+
+def test_why_acc_lies_below_f1_is_said_beside_it(folder, capsys):
+    line = ["evaluate", folder / "run", folder / "twin.h5", "--split", "valid", "--device", "cpu"]
+    assert carat(*line) == 0
+    y = Store(folder / "twin.h5")["valid"].y
+    silent = int((y.sum(1) == 0).sum())
+    assert silent
+    said = capsys.readouterr().out
+    assert f"of these {len(y)} samples {silent} have none" in said
+    assert f"so it is at most {1 - silent / len(y):.3f}" in said
+
+
+@pytest.mark.parametrize(
+    "command, words",
+    [
+        (
+            "mosei",
+            ("train_valid_test.pt (about 5 GB)", "noalign.pkl (about 10 GB)", "MulT", "16,326"),
+        ),
+        ("m3ed", ("annotation.json is part of the M3ED release", "685 / 126 / 179")),
+    ],
+)
+def test_help_says_where_the_data_are_had(command, words, capsys):
+    with pytest.raises(SystemExit):
+        carat("prepare", command, "--help")
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for word in (*words, "contains none of these files", "ask where you get them"):
+        assert word in said, said
+
+
+def test_the_version(capsys):
+    import carat as package
+
+    assert carat("--version") == 0
+    assert capsys.readouterr().out == f"carat {package.__version__}\n"
 
 
 def test_own_arrays(tmp_path):
@@ -427,6 +511,7 @@ def test_ctrl_c_leaves_whole_files(folder, tmp_path):
         if p.poll() is None:
             p.kill()
     assert p.returncode == 130 and "Traceback" not in err and "--resume" in err
+    assert err.count("stopped") == 1, err
     left = {q.name for q in (tmp_path / "run").iterdir()}
     assert left == {
         "config.json",
@@ -464,7 +549,7 @@ def test_prepare_arrays_says_what_it_took_and_what_is_odd(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "'face': features, (N, 3) float64, one step per sample" in said
     assert "'speaker': numbers, one per sample; kept with the samples" in said
-    assert "modality 'face', split 'valid': 1 value beyond 1e+06" in said
+    assert said.count("modality 'face', split 'valid': 1 value beyond 1e+06") == 1
     assert carat("check", tmp_path / "s.h5") == 0
     assert "modality 'face', split 'valid': 1 value beyond 1e+06" in capsys.readouterr().out
     soft = {**given, "y": np.full((6, 2), 0.3)}

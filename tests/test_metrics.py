@@ -38,6 +38,17 @@ def test_threshold_with_a_negative_on_top():
     assert choose_thresholds(y.T, scores.T) == [threshold]
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_no_threshold_has_a_better_f1(seed):
+    y, scores = example(60, seed=seed)
+    cuts = [0, *np.unique(scores)]
+    best = max(micro_scores(y, scores > cut)[2] for cut in cuts)
+    assert micro_scores(y, choose(scores, choose_threshold(y, scores)))[2] == best
+    for c, threshold in enumerate(choose_thresholds(y, scores)):
+        best = max(micro_scores(y[:, [c]], scores[:, [c]] > cut)[2] for cut in cuts)
+        assert micro_scores(y[:, [c]], scores[:, [c]] > threshold)[2] == best
+
+
 def test_threshold_of_a_split_without_positives_chooses_nothing():
     _, scores = example()
     nothing = np.zeros(scores.shape)

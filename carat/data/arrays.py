@@ -185,12 +185,12 @@ def _kind(part: _Part, name: str, n: int) -> str:
     if not _in_pieces(v) and (v.ndim == 0 or (v.ndim > 1 and _is_text(v))):
         raise CaratError(
             f"{part.where}: '{name}' has shape {v.shape} and type {v.dtype}, which is neither "
-            "features nor one string or number for each sample. Leave it out."
+            f"features nor one string or number for each sample. {_AWAY}"
         )
     if len(v) != n:
         raise CaratError(
             f"{part.where}: '{name}' has {len(v)} samples and there are {n}. Give one for each, "
-            "or None or a length of 0 where a modality is missing."
+            f"or None or a length of 0 where a modality is missing. If it is no modality: {_AWAY}"
         )
     if _in_pieces(v):
         return "pieces"
@@ -199,7 +199,7 @@ def _kind(part: _Part, name: str, n: int) -> str:
     if v.dtype.kind not in "biuf":
         raise CaratError(
             f"{part.where}: '{name}' is of type {v.dtype}, neither real numbers nor strings. "
-            "Convert it, or leave it out."
+            f"Convert it. {_AWAY}"
         )
     if v.ndim == 1:
         return "numbers"
@@ -212,17 +212,27 @@ def _kind(part: _Part, name: str, n: int) -> str:
 
 
 _KEPT = ("strings", "numbers")  # what is no feature stays with its sample
+_AWAY = "Leave it out, or name the modalities that you want (`modalities`, --modalities)."
 
 
-def _kinds(part: _Part, n: int) -> dict[str, str]:
+def _kinds(part: _Part, n: int, wanted: Sequence[str] | None) -> dict[str, str]:
     "{name: kind} of all arrays but those that a name gives a role."
-    names = dict.fromkeys(_owner(k, part.arrays) for k in part.arrays if k not in _ROLES)
-    return {name: _kind(part, name, n) for name in names}
+    names, kinds = dict.fromkeys(_owner(k, part.arrays) for k in part.arrays if k not in _ROLES), {}
+    for name in names:
+        try:
+            kinds[name] = _kind(part, name, n)
+        except CaratError:
+            if wanted is None or name in wanted:
+                raise
+            kinds[name] = "unfit"  # nobody asked for it
+    return kinds
 
 
 def _told(part: _Part, name: str, kind: str, used: bool) -> str:
     "What the report says of an array."
     a = part.arrays
+    if kind == "unfit":
+        return f"'{name}': no array of these samples; left out, since the modalities were named"
     v = a[f"{name}_values"] if kind == "ragged" else a[name]
     if kind in _KEPT:
         what = "transcripts" if (kind, name) == ("strings", "text") else f"{kind}, one per sample"
@@ -482,11 +492,16 @@ def _agreed_labels(parts: list[_Part], labels) -> list[str]:
     return labels
 
 
+def _named_modalities(parts: list[_Part], modalities) -> list[str] | None:
+    "The modalities that the caller or a file names; None where nobody does."
+    if modalities is not None:
+        return list(modalities)
+    named = [p for p in parts if "modalities" in p.arrays]
+    return named[0].strings("modalities") if named else None
+
+
 def _agreed_modalities(parts: list[_Part], kinds: list[dict], modalities) -> list[str]:
     "The names of the modalities, in the model's order, which every part must have."
-    for p in parts:
-        if modalities is None and "modalities" in p.arrays:
-            modalities = p.strings("modalities")
     if modalities is None:
         found = [m for m, kind in kinds[0].items() if kind not in _KEPT]
         modalities = sorted(found, key=lambda m: _ORDER.index(m) if m in _ORDER else len(_ORDER))
@@ -551,8 +566,9 @@ def _understood(parts: list[_Part], labels, modalities) -> _Source:
         _check_y(p)
     counts = [_count(p) for p in parts]
     labels = _agreed_labels(parts, labels)
-    kinds = [_kinds(p, n) for p, n in zip(parts, counts, strict=True)]
-    names = _agreed_modalities(parts, kinds, modalities)
+    wanted = _named_modalities(parts, modalities)
+    kinds = [_kinds(p, n, wanted) for p, n in zip(parts, counts, strict=True)]
+    names = _agreed_modalities(parts, kinds, wanted)
     widths, readers = {}, []
     for p, n, kind in zip(parts, counts, kinds, strict=True):
         readers.append({})

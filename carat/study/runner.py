@@ -10,6 +10,7 @@ import json
 import os
 import signal
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -147,10 +148,11 @@ def run_seeds(
     found = {}
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool, _PassedOn(pool):
         todo = {}
-        for seed in seeds:
-            training = {**spec.training, "seed": seed}
-            one = replace(spec, out=seed_folder(spec.out, seed), training=training)
-            todo[pool.submit(_one, one, threads, overwrite, resume)] = seed
+        with _deaf_to_ctrl_c():  # the workers, which start here
+            for seed in seeds:
+                training = {**spec.training, "seed": seed}
+                one = replace(spec, out=seed_folder(spec.out, seed), training=training)
+                todo[pool.submit(_one, one, threads, overwrite, resume)] = seed
         for done in as_completed(todo):
             found[todo[done]] = done.result()
             if tell is not None:
@@ -169,11 +171,24 @@ def _together(found: dict) -> dict:
     return dict(seeds=list(found), valid=valid, runs=runs)
 
 
+@contextmanager
+def _deaf_to_ctrl_c():
+    "Processes that start in this block never get Ctrl-C; for this one it waits for the end."
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class _PassedOn:
-    "A polite kill of this process reaches the workers of a pool, which then save and stop."
+    "Ctrl-C and a polite kill reach the workers of a pool through this process; they save and stop."
 
     def __init__(self, pool):
-        self.pool, self.before = pool, None
+        self.pool, self.before = pool, {}
 
     def _hear(self, number, frame):
         for worker in list((self.pool._processes or {}).values()):
@@ -183,14 +198,15 @@ class _PassedOn:
 
     def __enter__(self):
         try:
-            self.before = signal.signal(signal.SIGTERM, self._hear)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self.before[number] = signal.signal(number, self._hear)
         except ValueError:  # not the main thread
             log.debug("signals are heard by the main thread only")
         return self
 
     def __exit__(self, kind, error, trace):
-        if self.before is not None:
-            signal.signal(signal.SIGTERM, self.before)
+        for number, old in self.before.items():
+            signal.signal(number, old)
         if kind is not None:
             self.pool.shutdown(wait=True, cancel_futures=True)
         return False

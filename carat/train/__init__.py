@@ -4,7 +4,7 @@ from ..system import make_model
 from .config import TrainConfig
 from .loop import TrainingLog, fit, train_epoch
 from .optim import lr_scale, make_optimizer, set_rates
-from .predict import Predictions, check_match, evaluate, predict, predict_split
+from .predict import Predictions, check_match, evaluate, opened, predict, predict_split
 from .run import Run, check_free, load_run, record_result
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "lr_scale",
     "make_model",
     "make_optimizer",
+    "opened",
     "predict",
     "predict_split",
     "record_result",

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from carat.metrics import (
     multilabel_metrics,
     trivial_predictors,
 )
-from ..system import System, kind_of, where_from
+from ..system import System, check_store_given, kind_of, where_from
 from .config import TrainConfig, steps_per_epoch
 from .optim import make_optimizer, set_rates
 from carat.train.predict import (
@@ -44,6 +44,7 @@ from carat.train.run import (
     card,
     check_resumable,
     describe,
+    flat_record,
     history_csv,
     load_checkpoint,
     outline,
@@ -146,6 +147,13 @@ class _Board:
         self.folder, self.writer = folder, None
 
     def add(self, record):
+        try:
+            self._write(record)
+        except OSError as e:
+            where = self.folder.path / "tensorboard"
+            raise CaratError(f"{where} cannot be written: {e.strerror}") from None
+
+    def _write(self, record):
         if self.writer is None and self.folder is not None:
             try:
                 from torch.utils.tensorboard import SummaryWriter
@@ -154,12 +162,10 @@ class _Board:
             self.writer = SummaryWriter(str(self.folder.path / "tensorboard"))
         if self.writer is None:
             return
-        losses = {f"loss/{k}": v for k, v in record["losses"].items()}
-        numbers = {k: v for k, v in record["valid"].items() if isinstance(v, float)}
-        valid = {f"valid/{k}": v for k, v in numbers.items()}
-        rest = {"lr": record["lr"], "gradient norm": record["grad_norm"]}
-        for k, v in {**losses, **valid, **rest}.items():
-            self.writer.add_scalar(k, v, record["epoch"])
+        row = flat_record(record)
+        epoch = row.pop("epoch")
+        for k, v in row.items():
+            self.writer.add_scalar(k, float(v), epoch)
         self.writer.flush()
 
     def close(self):
@@ -201,7 +207,7 @@ class _Display:
         if self.progress is True and watched:
             from tqdm import tqdm
 
-            self.bar = tqdm(total=total, initial=done, unit="step", dynamic_ncols=True)
+            self.bar = tqdm(total=total, initial=done, bar_format=_BAR, dynamic_ncols=True)
 
     def step(self):
         if self.bar is not None:
@@ -209,7 +215,7 @@ class _Display:
 
     def epoch(self, record, epochs, best):
         loss = record["losses"].get("loss")
-        said = f"F1 {record['valid']['f1']:.3f}, best {best:.3f}, epoch {record['epoch']}/{epochs}"
+        said = f"F1 {record['valid']['f1']:.3f} (best {best:.3f}), epoch {record['epoch']}/{epochs}"
         said += "" if loss is None else f", loss {loss:.3f}"
         if self.bar is not None:
             self.bar.set_postfix_str(said)
@@ -219,6 +225,10 @@ class _Display:
     def close(self):
         if self.bar is not None:
             self.bar.close()
+
+
+# the share of all steps, the time and the last epoch: with F1 in sight on 80 columns
+_BAR = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
 
 
 class TrainingLog:
@@ -346,8 +356,6 @@ class TrainingLog:
             finally:
                 self.board.close()
                 self.display.close()
-                if self.folder is not None:
-                    self.folder.close()
 
     def finish(self):
         "Put the best epoch's weights back, and write down what the run came to."
@@ -436,14 +444,29 @@ def _seeded(seed, device):
         yield
 
 
+def _check_widths(model):
+    "Raise `CaratError` where a layer norm over the features of a step would leave nothing of them."
+    if not getattr(model.config, "input_norm", False):
+        return
+    for m, width in model.config.modalities.items():
+        if width == 1:
+            raise CaratError(
+                f"modality {m!r} has width 1, and the layer norm before the encoder turns a single "
+                "number into 0: switch it off (input_norm=False, --model.no-input-norm), or "
+                "prepare the modality with a second feature"
+            )
+
+
 def _check_trainable(model, data, how, out, resume):
     "Raise `CaratError` for what cannot be trained, before anything is touched."
+    check_store_given(data)
     if not hasattr(model, "fit"):
         raise CaratError(
             f"{type(model).__name__} follows no protocol of carat.system: inherit from Network, "
             "or give it fit(data, how, log)"
         )
     check_match(model, data)
+    _check_widths(model)
     if how.label_weights != "none" and not getattr(model, "weighs", False):
         raise CaratError(f"{type(model).__name__} does not weigh labels: leave label_weights away")
     for name in ("train", "valid"):
@@ -487,19 +510,17 @@ def fit(
         model.to(device)
     warn_unread(model, store, ["train", "valid"])
     run = Run(model, config, describe(model, store, config, device))
-    folder = None
     if out is not None:
         run.path = Path(out)
         if resume:
             check_resumable(run.path, run.info)
-        if rank == 0:
-            folder = RunFolder(out, overwrite, resume)
-    for line in outline(run.info) if rank == 0 else ():
-        said.info(line)
-    log = TrainingLog(
-        run, store, device, folder, resume, progress if rank == 0 else False, callbacks, checkpoint
-    )
-    with _seeded(config.seed + (rank << 32), device), log.open():  # ranks draw dropout of their own
-        model.fit(store, config, log)
-        log.finish()
+    writes = out is not None and rank == 0
+    with RunFolder(out, overwrite, resume) if writes else nullcontext() as folder:
+        for line in outline(run.info) if rank == 0 else ():
+            said.info(line)
+        seen = progress if rank == 0 else False
+        log = TrainingLog(run, store, device, folder, resume, seen, callbacks, checkpoint)
+        with _seeded(config.seed + (rank << 32), device), log.open():  # ranks differ in dropout
+            model.fit(store, config, log)
+            log.finish()
     return run

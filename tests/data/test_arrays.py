@@ -307,6 +307,10 @@ def test_what_is_not_used_is_said(tmp_path):
     assert list(store.modalities) == ["voice"] and store["train"].text == ["so"] * 7
     assert "'face': features that were left out" in said
     assert "'text': transcripts; kept with the samples" in said
+    given |= {"speakers": np.array(["Ann", "Bo"]), "rate": np.array(16000)}
+    _, said = made(given, tmp_path / "s.h5", modalities=["voice"])
+    for name in ("speakers", "rate"):
+        assert f"'{name}': no array of these samples; left out" in said
     parts = {"train": arrays(), "valid": arrays() | {"speaker": np.arange(20)}}
     for v in parts.values():
         v.pop("split")
@@ -318,9 +322,9 @@ def test_what_is_not_used_is_said(tmp_path):
 @pytest.mark.parametrize(
     "change, words",
     [
-        ({"speaker": np.array(["a"] * 19)}, ("'speaker' has 19 samples", "20")),
+        ({"speaker": np.array(["a"] * 19)}, ("'speaker' has 19 samples", "20", "--modalities")),
         ({"speaker": np.array([["a"]] * 20)}, ("'speaker'", "(20, 1)", "Leave it out")),
-        ({"rate": np.array(16000)}, ("'rate'", "neither", "Leave it out")),
+        ({"rate": np.array(16000)}, ("'rate'", "neither", "Leave it out", "--modalities")),
         ({"when": np.zeros(20, "datetime64[s]")}, ("'when'", "datetime64[s]")),
         ({"wave": np.zeros((20, 3), complex)}, ("'wave'", "complex128")),
         ({"modalities": ["voice", "id2"], "id2": ["x"] * 20}, ("'id2' holds strings", "cannot be")),

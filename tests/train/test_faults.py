@@ -279,8 +279,9 @@ def test_half_a_file_of_a_killed_run_is_removed(folder, tmp_path):
     assert not list((tmp_path / "run").glob(".*"))
 
 
-def test_a_polite_kill_of_the_parent_stops_all_seeds(folder, tmp_path):
-    "SIGTERM to the first process only: its workers save and end."
+@pytest.mark.parametrize("how", ["a polite kill of the parent", "Ctrl-C in the terminal"])
+def test_all_seeds_stop_and_save(how, folder, tmp_path):
+    "SIGTERM to the first process only, or SIGINT to all: the workers save and end, in one line."
     small = [f"--model.{k.replace('_', '-')} {v}" for k, v in SMALL.items() if k != "layers"]
     line = f"train {folder}/twin.h5 --out {tmp_path}/many --seeds 1 2 --jobs 2 --epochs 100000"
     line += f" --batch-size 32 --device cpu --quiet --model.layers 1 1 1 {' '.join(small)}"
@@ -288,6 +289,7 @@ def test_a_polite_kill_of_the_parent_stops_all_seeds(folder, tmp_path):
         [sys.executable, "-m", "carat.cli", *line.split()],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        start_new_session=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
@@ -297,9 +299,13 @@ def test_a_polite_kill_of_the_parent_stops_all_seeds(folder, tmp_path):
         while not all(f.exists() for f in files):
             assert parent.poll() is None and time.time() < end
             time.sleep(0.1)
-        parent.send_signal(signal.SIGTERM)
+        if "kill" in how:
+            parent.send_signal(signal.SIGTERM)
+        else:
+            os.killpg(parent.pid, signal.SIGINT)
         said, _ = parent.communicate(timeout=60)  # ends once no worker holds the pipe any more
     finally:
         parent.kill()
     assert parent.returncode == 130 and "Traceback" not in said, said[-2000:]
+    assert said.count("stopped") == 1 and "--resume" in said, said
     assert all((f.parent / "checkpoint.pt").exists() for f in files)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import signal
 from dataclasses import dataclass, field, replace
 
@@ -458,3 +459,89 @@ def test_a_finished_run_has_a_page_and_a_table(store, tmp_path):
     assert any("as was the threshold" in line for line in page)
     train(store, replace(QUICK, epochs=1, threshold=0.3), out=tmp_path / "given")
     assert "as was the threshold" not in (tmp_path / "given/README.md").read_text()
+
+
+def test_predict_and_evaluate_take_paths(store, tmp_path):
+    "A run folder and a store or arrays, as the command line does; elsewhere a store is needed."
+    run = train(store, replace(QUICK, epochs=1), out=tmp_path / "r")
+    there = predict(run, store, "test")
+    for path in (store.path, str(store.path)):
+        assert np.array_equal(predict(tmp_path / "r", path, "test").scores, there.scores)
+    assert evaluate(tmp_path / "r", store.path, "valid") == run.metrics["valid"]
+    part, arrays = store["test"], {"id": np.array(there.id)}
+    with part.opened() as data:
+        for m, values in data.items():
+            arrays |= {f"{m}_values": values[:], f"{m}_offsets": np.r_[0, part.lengths[m].cumsum()]}
+    np.savez(tmp_path / "clips.npz", **arrays)
+    found = predict(tmp_path / "r", tmp_path / "clips.npz")
+    assert np.allclose(found.scores, there.scores, atol=1e-6) and found.id == there.id
+    for use in (
+        lambda: fit(run.model, store.path, QUICK),
+        lambda: make_model("bag", str(store.path)),
+    ):
+        with pytest.raises(CaratError, match=r"is a path, and a store is needed.*Store\(path\)"):
+            use()
+
+
+def test_tensorboard_and_the_table_hold_the_same_numbers(store, tmp_path):
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run = train(store, replace(QUICK, epochs=2), out=tmp_path / "r")
+    events = reader.EventAccumulator(str(tmp_path / "r/tensorboard")).Reload()
+    rows = list(csv.DictReader((tmp_path / "r/history.csv").read_text().splitlines()))
+    assert set(events.Tags()["scalars"]) == set(rows[0]) - {"epoch"}
+    for name in events.Tags()["scalars"]:
+        kept = [float({"True": 1, "False": 0}.get(r[name], r[name])) for r in rows]
+        assert np.allclose([e.value for e in events.Scalars(name)], kept)
+    assert len(run.history) == len(rows)
+
+
+def test_a_line_of_80_columns_shows_the_epoch_and_its_f1(monkeypatch, capsys):
+    from tqdm import tqdm
+
+    record = dict(epoch=20, losses={"loss": 12.3456}, valid={"f1": 0.5555}, seconds={"train": 1})
+    display = loop._Display(True)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    display.start(100, 0)
+    display.bar.ncols, display.bar.dynamic_ncols = 80, None
+    for _ in range(100):
+        display.step()
+    display.epoch(record, 20, 0.5777)
+    line = tqdm.format_meter(**{**display.bar.format_dict, "elapsed": 4000, "ncols": 80})
+    assert len(line) <= 80
+    assert "F1 0.555 (best 0.578), epoch 20/20, loss 12.346" in line
+    display.close()
+
+
+def test_a_disk_that_refuses_tensorboard_is_named(store, tmp_path, monkeypatch):
+    tensorboard = pytest.importorskip("torch.utils.tensorboard")
+
+    def full(*of):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tensorboard.SummaryWriter, "add_scalar", full)
+    with pytest.raises(CaratError, match="r/tensorboard cannot be written: No space left"):
+        train(store, out=tmp_path / "r")
+
+
+def test_a_run_that_fails_early_gives_its_folder_back(store, tmp_path, monkeypatch):
+    "Also where it fails between the lock and the first epoch."
+
+    def broken(info):
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "outline", broken)
+        with pytest.raises(ZeroDivisionError):
+            train(store, out=tmp_path / "r")
+    train(store, replace(QUICK, epochs=1), out=tmp_path / "r")
+
+
+def test_scores_that_are_not_finite_name_the_sample(store):
+    class Wild(Bag):
+        def predict(self, batch):
+            scores = self(batch).sigmoid()
+            return Scores(torch.where(torch.arange(len(batch))[:, None] == 3, torch.nan, scores))
+
+    name = str(store["valid"].id[3])
+    with pytest.raises(CaratError, match=rf"scores of sample '{re.escape(name)}' \(row 3\)"):
+        fit(Wild(make_model("bag", store).config), store, QUICK, progress=False)
