@@ -49,7 +49,7 @@ def _embed(e, x, position, p):
         x = e.norm(x)
     return dropout(e.embed_norm(e.embed(x) + position), p)
 
-
+# %% ../../nbs/21_encoder.ipynb #16e2aeb1
 def _padded(e, x, mask, p):
     "Encoder e on all steps of a padded batch: x (B, T, d_in), mask (B, T) -> (B, T, d)"
     absent = ~mask[..., None]  # (B, T, 1)

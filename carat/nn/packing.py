@@ -106,7 +106,7 @@ def _shared_bits(x, p):
     keep = torch.ge(bits, least, out=x.new_empty(x.shape))  # 0 or 1
     return x * keep.mul_(1 / (1 - p))
 
-
+# %% ../../nbs/78_packing.ipynb #b825bef9
 def dropout(
     x: torch.Tensor,  # any shape
     p: float,  # probability with which an entry is cleared, in [0, 1)
@@ -146,7 +146,7 @@ def _with_dropout(qkv, keys, p):
     alpha = _Softmax.apply(torch.baddbmm(bias, q, k.mT, alpha=w**-0.5))  # (B heads, T, T)
     return torch.bmm(dropout(alpha, p), v).view(B, heads, T, w)
 
-
+# %% ../../nbs/78_packing.ipynb #f63501ed
 def dot_product_attention(
     qkv: torch.Tensor,  # (3, B, heads, T, w) queries, keys and values
     keys: torch.Tensor,  # (B, T) bool, True where a key may be attended to
