@@ -215,7 +215,7 @@ _KEPT = ("strings", "numbers")  # what is no feature stays with its sample
 _AWAY = "Leave it out, or name the modalities that you want (`modalities`, --modalities)."
 
 
-def _kinds(part: _Part, n: int, wanted: Sequence[str] | None) -> dict[str, str]:
+def _kinds(part: _Part, n: int, wanted: Sequence[str] | None = None) -> dict[str, str]:
     "{name: kind} of all arrays but those that a name gives a role."
     names, kinds = dict.fromkeys(_owner(k, part.arrays) for k in part.arrays if k not in _ROLES), {}
     for name in names:
