@@ -120,8 +120,8 @@ class Encoder(nn.Module):
         self.position = nn.Embedding(max_steps, d)
         self.embed_norm = nn.LayerNorm(d, eps=1e-12)
         self.layers = nn.ModuleList(_Layer(d, ff) for _ in range(layers))
-        # Packing: whether only existing steps are computed (None: on a CPU, unless compiled), and
-        # the padded length and the number of padded steps of the groups in which samples attend.
+        # whether only existing steps are computed (None: on a CPU, unless compiled), and the sizes
+        # of the groups in which samples then attend (see `Packing`)
         self.packed: bool | None = None
         self.width = 16
         self.most = 1024
