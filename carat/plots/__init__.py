@@ -19,7 +19,6 @@ from .figures import (
     reliability,
     reliability_bins,
 )
-from .narrow import narrowed, texts
 from .picture import PARTS, Overview, overview
 from .style import (
     INK,
@@ -65,7 +64,6 @@ __all__ = [
     "latent_points",
     "modality_color",
     "modality_name",
-    "narrowed",
     "neighbour_purity",
     "overview",
     "planted",
@@ -80,6 +78,5 @@ __all__ = [
     "show",
     "table",
     "text_on",
-    "texts",
     "use_style",
 ]

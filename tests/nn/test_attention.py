@@ -1,4 +1,4 @@
-"Label attention: what its chapter does not test."
+"Label attention: what its chapter leaves open."
 
 import torch
 

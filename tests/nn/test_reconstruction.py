@@ -1,4 +1,4 @@
-"Reconstruction: what its chapter does not test."
+"Reconstruction: what its chapter leaves open."
 
 import pytest
 import torch
