@@ -5,8 +5,9 @@
     python bench/step.py --device cuda --precision bfloat16 --compile
     python bench/step.py --slow --json results/step_cpu.json  # the chapters' slow versions, too
 
-The limit of a part is what its matrix products and its memory traffic would take at this machine's
-own speed, measured in the same run.
+The estimate of a part is the longer of two times at this machine's own speed, measured in the same
+run: that of its matrix products and that of its memory traffic. It is no lower bound, because the
+traffic is counted as if no two operations shared a pass over memory. The JSON file calls it limit.
 """
 
 import argparse
@@ -107,7 +108,7 @@ def timed(f, device, repeats):
 
 
 def machine_speed(device, dtype):
-    "Operations a second of a large matrix product, bytes a second of a large copy."
+    "Operations per second of a large matrix product, bytes per second of a large copy."
     a, big = torch.randn(2048, 2048, device=device).to(dtype), torch.randn(1 << 25, device=device)
     return 2 * 2048**3 / timed(lambda: a @ a, device, 9), 2 * big.numel() * 4 / timed(
         big.clone, device, 5
@@ -294,7 +295,7 @@ def main():
     )
     parser.add_argument("--device", help="cpu, cuda, ...; the best there is where not given")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--batch", type=int, default=64, help="samples a step")
+    parser.add_argument("--batch", type=int, default=64, help="samples per step")
     parser.add_argument("--queue", type=int, default=8192, help="rows of the queue")
     parser.add_argument(
         "--modalities", nargs="+", default=list(MODALITIES), choices=list(MODALITIES)
@@ -400,8 +401,8 @@ def main():
         f"{peak / 2**20:.0f} MB\n"
     )
     print(
-        "| part | ms | GFLOP | GB moved, unfused | arithmetic alone, ms | limit, ms "
-        "| times the arithmetic | times the limit |\n"
+        "| part | ms | GFLOP | GB moved, unfused | arithmetic alone, ms | estimate, ms "
+        "| times the arithmetic | times the estimate |\n"
         "| --- | --: | --: | --: | --: | --: | --: | --: |"
     )
     for r in rows:

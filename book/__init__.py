@@ -9,6 +9,7 @@ import hashlib
 import os
 import platform
 import re
+import subprocess
 from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -40,6 +41,25 @@ def address():
     host = (urlsplit(url).hostname or "").split(".")
     reserved = host[-1] in ("", "example", "invalid", "localhost", "test")
     return None if reserved or host[-2:-1] == ["example"] else url
+
+
+def commit():
+    """The commit of the project's history that stands in the folder, or None outside of a history.
+
+    Where files differ from it, it says so."""
+
+    def git(*words):
+        done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel") or "/").resolve() != ROOT:
+            return None
+        name = git("rev-parse", "--short=12", "HEAD")
+        changed = git("status", "--porcelain", "--untracked-files=no")
+    except OSError:  # there is no git on this machine
+        return None
+    return name + (", with changes" if changed else "") if name else None
 
 
 def modules():

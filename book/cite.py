@@ -2,7 +2,7 @@
 
 import re
 
-from . import ROOT, address, settings
+from . import ROOT, address, commit, settings
 
 PAPER = "peng2024carat"  # its entry in references.bib
 
@@ -16,7 +16,7 @@ def bibtex():
         "author": f"{{{cfg['author']}}}",
         "title": f"{{{cfg['title']}}}: {cfg['description']}",
         "year": cfg["copyright"].split()[0],
-        "note": f"Version {cfg['version']}",
+        "note": ", commit ".join(filter(None, (f"Version {cfg['version']}", commit()))),
         **({"url": address()} if address() else {}),
     }
     lines = ",\n".join(f"  {key:7} = {{{value}}}" for key, value in entry.items())

@@ -16,7 +16,7 @@ from . import API, modules
 from .equations import CARAT, mentions
 from .facts import facts, plain_tex
 from .formula import Formula
-from .symbols import symbol_id
+from .symbols import spoken, symbol_groups, symbol_id
 
 SYMBOLS = "nbs/symbols"  # the page of the index
 NOTATION = "00_start"  # the chapter whose symbols hold everywhere
@@ -179,6 +179,22 @@ def link_symbols(builder, docname, doctree):
             node.parent.replace(node, link(builder, docname, SYMBOLS, key, said, "to-symbol"))
         elif r"\class" not in tex:
             node.children = [nodes.Text(Formula(tex, known).marked())]
+
+
+@lru_cache(None)
+def symbol_names():
+    "{id: what a link to the symbol is called}."
+    return {key: f"symbol {spoken(group[0].tex)}" for key, group in symbol_groups().items()}
+
+
+def with_names(html):
+    "A page whose links and folded cells have the names that readers hear."
+
+    def named(m):
+        return f'{m[0]} aria-label="{symbol_names().get(m[1], "symbol")}"'
+
+    html = html.replace('<summary aria-label="Toggle hidden content">', "<summary>")
+    return re.sub(r'<a class="to-symbol [^>]*?href="[^"#]*#(symbol-[^"]+)"', named, html)
 
 
 def resolved(app, doctree, docname):

@@ -33,6 +33,7 @@ from . import (
     links,
     made,
     moved,
+    notebooks,
     onepage,
     previews,
     read_notebook,
@@ -281,10 +282,31 @@ def number_exercises(app, env):
     return []
 
 
+OUTPUTS = "_executed"  # the folder of the built book with the executed notebooks
+
+
+def name_notebooks(downloads, pagename, pathto):
+    "Offer the notebook of a page twice: as it is written, and with what its cells gave."
+    i = next(i for i, b in enumerate(downloads) if b.get("label") == "download-source-button")
+    downloads[i].update(text="Notebook", tooltip="The notebook of this page, without outputs")
+    executed = {
+        "type": "link",
+        "url": pathto(f"{OUTPUTS}/{Path(pagename).name}.ipynb", 1),
+        "text": "Notebook with outputs",
+        "tooltip": "The notebook of this page as it ran when the book was built",
+        "icon": "fas fa-file-code",
+        "label": "download-executed-button",
+    }
+    downloads.insert(i + 1, executed)
+
+
 def page_context(app, pagename, templatename, context, doctree):
-    "A Kaggle button beside Colab's, and the one page beside the downloads."
+    "Names that are spoken; a Kaggle button beside Colab's; more downloads."
+    context["body"] = links.with_names(context.get("body") or "")
     groups = {g.get("label"): g.get("buttons", []) for g in context.get("header_buttons", [])}
     if (downloads := groups.get("download-buttons")) is not None:
+        if (EXECUTED / f"{Path(pagename).name}.ipynb").exists():
+            name_notebooks(downloads, pagename, context["pathto"])
         downloads.append(
             {
                 "type": "link",
@@ -323,6 +345,9 @@ def build_finished(app, exception):
         "/* the icons come from the web font; this script holds all there are, 1.5 MB */\n"
     )
     copy_mathjax(static / "mathjax")
+    (Path(app.outdir) / OUTPUTS).mkdir(exist_ok=True)
+    for path in notebooks():
+        shutil.copy(EXECUTED / path.name, Path(app.outdir) / OUTPUTS)
 
 
 def setup(app):

@@ -3,10 +3,10 @@
 import platform
 from importlib.metadata import version
 
-from . import settings, surroundings
+from . import commit, settings, surroundings
 from .chapters import assertions
 from .facts import facts
-from .markdown import count, table
+from .markdown import container, count, table
 
 PACKAGES = (
     "torch numpy h5py scikit-learn scipy matplotlib seaborn safetensors tensorboard tyro nbdev "
@@ -22,7 +22,9 @@ def versions():
     if torch.cuda.is_available():
         device = torch.cuda.get_device_name()
     rows = [
-        ("the book", f"{cfg['lib_name']} {cfg['version']}, state `{surroundings()[:12]}`"),
+        ("the book", f"{cfg['lib_name']} {cfg['version']}"),
+        ("commit", f"`{commit()}`" if commit() else "built outside of a history of git"),
+        ("digest of package, results and lock", f"`{surroundings()[:12]}`"),
         ("Python", platform.python_version()),
         ("system", f"{platform.system()} {platform.machine()}"),
         ("device", device),
@@ -61,11 +63,11 @@ def notebook_runs():
         )
     cells, checks = (sum(r[i] for r in rows) for i in (3, 4))
     bad = sum(cell.failed for c in chapters for cell in c.cells)
-    header = "notebook", "executed (UTC)", "seconds", "cells", "assertions", "data", "environment"
+    header = "notebook", "executed (UTC)", "seconds", "cells", "assertions", "data", "on"
     text = (
         f"{count(len(rows), 'notebook')} with {count(cells, 'code cell')} and "
         f"{count(checks, 'assertion')}: {count(bad, 'cell')} failed.\n\n"
-        + table(header, rows, "llrrrll")
+        + container("notebook-runs", table(header, rows, "llrrrll"))
         + "\n(environments)=\n### Environments\n\n"
     )
     if not known or not list(known)[0]:

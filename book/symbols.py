@@ -27,6 +27,14 @@ def symbol_id(tex):
     return f"symbol-{''.join(f'u{c}' if c.isupper() else c for c in words).lower()}"
 
 
+def spoken(tex):
+    "A symbol as a screen reader says it: \\boldsymbol{U}_\\alpha^m is U alpha m."
+    bare = re.sub(
+        r"\\(?:boldsymbol|mathbf|mathcal|mathbb|mathrm|operatorname|left|right)\b", "", tex
+    )
+    return " ".join(re.findall(r"[A-Za-z0-9*']+", bare))
+
+
 def symbol_groups():
     "{id: [Symbol, ...]}, each symbol with all that the chapters say of it, in the index's order."
     groups = {}

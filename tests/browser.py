@@ -1,6 +1,7 @@
 "A headless Chromium, driven over its DevTools protocol: enough to open pages and ask about them."
 
 import base64
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -25,6 +26,99 @@ FLAGS = (
     "--disable-background-networking --disable-component-update --disable-sync --disable-quic "
     "--disable-extensions --hide-scrollbars --remote-debugging-port=0"
 ).split()
+# what a reader cannot see of a page without scrolling sideways: lines of code and of output, tables
+CUT = """
+(() => {
+  const seen = e => e.checkVisibility() && !e.closest('details:not([open])');
+  const out = {code: [], output: [], tables: []};
+  for (const pre of document.querySelectorAll('article pre')) {
+    if (!seen(pre) || pre.scrollWidth <= pre.clientWidth + 1) continue;
+    const edge = pre.getBoundingClientRect().right, rights = {};
+    const walk = document.createTreeWalker(pre, NodeFilter.SHOW_TEXT);
+    while (walk.nextNode()) {
+      const range = document.createRange();
+      range.selectNodeContents(walk.currentNode);
+      for (const r of range.getClientRects()) {
+        rights[Math.round(r.top)] = Math.max(rights[Math.round(r.top)] || 0, r.right);
+      }
+    }
+    const cut = Object.values(rights).filter(right => right > edge + 1).length;
+    const kind = pre.closest('.cell_output') ? 'output' : 'code';
+    if (cut) out[kind].push(cut + ' in ' + pre.textContent.trim().slice(0, 40));
+  }
+  for (const table of document.querySelectorAll('article table')) {
+    if (!seen(table)) continue;
+    for (let box = table.parentElement; box.tagName != 'ARTICLE'; box = box.parentElement) {
+      if (!/auto|scroll|hidden/.test(getComputedStyle(box).overflowX)) continue;
+      const beyond = box.scrollWidth > box.clientWidth + 1;
+      if (beyond) out.tables.push(table.textContent.trim().slice(0, 40).replace(/\\s+/g, ' '));
+      break;
+    }
+  }
+  return out;
+})()
+"""
+# the sizes of the letters in the figures of a page, in pixels, and figures that are cut
+FIGURES = """
+(() => {
+  const out = {cut: [], silent: [], small: [], figures: 0};
+  for (const svg of document.querySelectorAll('article .carat-figure > svg, .carat-overview svg')) {
+    if (!svg.checkVisibility() || svg.closest('details:not([open])')) continue;
+    const box = svg.parentElement, wide = svg.getBoundingClientRect().width;
+    const scale = wide / svg.viewBox.baseVal.width;
+    const name = (svg.getAttribute('aria-label') || '').slice(0, 50);
+    out.figures += 1;
+    if (box.scrollWidth > box.clientWidth + 1) {
+      out.cut.push(name);
+      if (!box.classList.contains('fades-right')) out.silent.push(name);
+    }
+    const sizes = [];
+    for (const g of svg.querySelectorAll("g[transform*='scale(0.']")) {
+      const m = /scale\\(([\\d.]+) -?([\\d.]+)\\)/.exec(g.getAttribute('transform') || '');
+      if (m && g.querySelector('use')) sizes.push(100 * m[1] * scale);
+    }
+    for (const t of svg.querySelectorAll('text, tspan')) {
+      if (t.textContent.trim()) sizes.push(parseFloat(getComputedStyle(t).fontSize) * scale);
+    }
+    const least = Math.min(...sizes);
+    if (least < 9) out.small.push(least.toFixed(1) + ' px in ' + name);
+  }
+  return out;
+})()
+"""
+# serious and critical violations of the rules of accessibility, as axe-core finds them
+AXE = """
+axe.run(document, OPTIONS).then(found => found.violations
+  .filter(v => ['serious', 'critical'].includes(v.impact))
+  .map(v => v.id + ': ' + v.nodes.length + ', such as '
+    + v.nodes[0].html.slice(0, 120) + ' ' + v.nodes[0].failureSummary.split('\\n').pop().trim()))
+"""
+# controls whose spoken name lacks the words that they show
+NAMES = """
+[...document.querySelectorAll('a[aria-label], button[aria-label], summary[aria-label]')]
+  .filter(e => e.checkVisibility())
+  .filter(e => {
+    const words = t => t.toLowerCase().match(/[\\p{L}\\p{N}]+/gu) || [];
+    const said = words(e.getAttribute('aria-label')).join(' ');
+    const walk = document.createTreeWalker(e, NodeFilter.SHOW_TEXT);
+    while (walk.nextNode()) {
+      if (walk.currentNode.parentElement.closest('kbd, .search-button__kbd-shortcut')) continue;
+      if (words(walk.currentNode.textContent).some(w => !said.includes(w))) return true;
+    }
+    return false;
+  })
+  .map(e => e.outerHTML.slice(0, 100))
+"""
+
+
+def axe_core():
+    "The script of axe-core, which the package axe-playwright-python brings along."
+    package = importlib.util.find_spec("axe_playwright_python")
+    if package is None or not package.submodule_search_locations:
+        return None
+    return (Path(package.submodule_search_locations[0]) / "axe.min.js").read_text("utf-8")
+
+
 # rests the pointer on an element, waits for the preview, and takes the pointer away
 POINT = """(async (selector, patience) => {
   const e = [...document.querySelectorAll(selector)].find(x => x.getClientRects().length);
@@ -149,6 +243,14 @@ class Browser:
         if "exceptionDetails" in got:
             raise RuntimeError(got["exceptionDetails"])
         return got["result"].get("value")
+
+    def violations(self, *rules):
+        "What axe-core finds on the page, of all rules or of some; serious and critical only."
+        if not self.ask("typeof axe === 'object'"):
+            self.ask(axe_core() + "; 1")
+        only = {"runOnly": {"type": "rule", "values": rules}} if rules else {}
+        options = {"resultTypes": ["violations"], "preload": False, **only}
+        return self.ask(AXE.replace("OPTIONS", json.dumps(options)))
 
     def size(self, width, height=900):
         self.call(

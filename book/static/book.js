@@ -92,6 +92,40 @@
   document.addEventListener("keydown", event => { if (event.key === "Escape") hide(0); });
   document.addEventListener("scroll", () => { if (owner) place(owner); }, { passive: true });
 
+  /* what opens a branch of the list of pages is called by it */
+  document.querySelectorAll(".bd-sidebar-primary summary").forEach(e => {
+    const page = e.closest("li").querySelector("a");
+    e.setAttribute("aria-label", "pages below " + (page ? page.textContent.trim() : "this one"));
+  });
+
+  /* a notebook is saved, not shown */
+  document.querySelectorAll("a.btn-download-source-button, a.btn-download-executed-button").forEach(a => { a.download = ""; a.removeAttribute("target"); });
+
+  /* what scrolls sideways fades out where it goes on, and the keyboard can reach it */
+  const SCROLLS = "article pre, article .pst-scrollable-table-container, article div.math, article .carat-figure, article .cell_output .output, article dt.sig, article mjx-container";
+  function fade(box) {
+    const beyond = box.scrollWidth - box.clientWidth, scrolls = beyond > 2 && /auto|scroll/.test(getComputedStyle(box).overflowX);
+    box.classList.toggle("fades-left", scrolls && box.scrollLeft > 2);
+    box.classList.toggle("fades-right", scrolls && box.scrollLeft < beyond - 2);
+    if (scrolls && !box.hasAttribute("data-scrolls")) {
+      box.setAttribute("data-scrolls", "");
+      if (box.tabIndex < 0) box.tabIndex = 0;
+      if (!box.hasAttribute("role")) { box.setAttribute("role", "group"); box.setAttribute("aria-label", "scrolls sideways"); }
+      box.addEventListener("scroll", () => fade(box), { passive: true });
+    } else if (!scrolls && box.hasAttribute("data-scrolls")) {
+      box.removeAttribute("data-scrolls");
+      box.removeAttribute("tabindex");
+      if (box.getAttribute("aria-label") === "scrolls sideways") { box.removeAttribute("role"); box.removeAttribute("aria-label"); }
+    }
+  }
+  function fadeAll() { document.querySelectorAll(SCROLLS).forEach(fade); }
+  window.addEventListener("load", () => {
+    const watch = new ResizeObserver(entries => entries.forEach(e => fade(e.target)));
+    document.querySelectorAll(SCROLLS).forEach(box => watch.observe(box));
+    fadeAll();
+    if (window.MathJax && MathJax.startup) MathJax.startup.promise.then(fadeAll);
+  });
+
   /* what an address points at is opened */
   function open() {
     const id = decodeURIComponent(location.hash.slice(1)), there = id && document.getElementById(id);

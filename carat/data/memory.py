@@ -49,10 +49,10 @@ class MemorySplit(RaggedSplit):
     Raises CaratError for arrays that do not fit each other and for values that are not finite.
     """
 
-    store: "MemoryStore"  # that it is a part of, if it is
+    store: "MemoryStore"  # the store that it belongs to, if any
     damaged = "Check the arrays, or the function that makes them."
     again = "Give other arrays."
-    nonfinite = "before you hand them over"
+    nonfinite = "before you pass them on"
 
     def __init__(
         self,
@@ -62,8 +62,8 @@ class MemorySplit(RaggedSplit):
         id: Sequence[str],  # N names, each once
         # {modality: (values (sum L, d_m) or a function that returns them, lengths (N,))}
         x: Mapping,
-        y: np.ndarray | None = None,  # (N, C), positive where > 0; None where labels are unknown
-        extras: Mapping | None = None,  # {name: (N, ...)} more data a sample
+        y: np.ndarray | None = None,  # (N, C), present where > 0; None where labels are unknown
+        extras: Mapping | None = None,  # {name: (N, ...)} more data for each sample
         dtype: str = "float32",  # of features that a function makes: "float16" or "float32"
     ):
         source = "arrays in memory"
@@ -90,19 +90,19 @@ class MemorySplit(RaggedSplit):
 
     @staticmethod
     def _precision(values, dtype: str) -> np.dtype:
-        "In which precision values are kept: float16 as it is, all else as float32."
+        "The precision in which values are kept: float16 stays, everything else becomes float32."
         if callable(values):
             return np.dtype(dtype)
         return _HALF if as_array(values).dtype == _HALF else np.dtype("float32")
 
     def _keep(self, m: str, values):
-        "Check the values of a modality, and keep them above the row of zeros that padding reads."
+        "Check the values of a modality, and append the row of zeros that padding reads."
         values, o = as_array(values), self._offsets[m]
         need = (int(o[-1]), self.modalities[m])
         if values.shape != need:
             raise CaratError(
                 f"{self.where}: the values of modality '{m}' have shape {values.shape}, "
-                f"and its lengths and its width need {need}."
+                f"but its lengths and its width need {need}."
             )
         made = np.zeros((need[0] + 1, need[1]), self._stored[m])
         with np.errstate(over="ignore"):
@@ -120,7 +120,7 @@ class MemorySplit(RaggedSplit):
         self,
         modality: str,  # its name
     ) -> np.ndarray:  # (sum L, d_m)
-        "The features of a modality, without padding: a view, not to be changed."
+        "The features of a modality without padding, as a view; do not change it."
         return self.padded(modality)[:-1]
 
     @contextmanager
@@ -129,16 +129,16 @@ class MemorySplit(RaggedSplit):
         yield {m: self.values(m) for m in self.modalities}
 
     def resident(self, device) -> bool:
-        "Whether the features lie on a device already; on the CPU they always do."
+        "Whether the features are on a device already; on the CPU they always are."
         return device.type == "cpu" or super().resident(device)
 
     @property
     def extras(self) -> list[str]:
-        "Names of what else there is for each sample."
+        "Names of the other data that each sample has."
         return list(self._extras)
 
     def read_extra(self, name: str) -> np.ndarray:
-        "More data a sample, as it was given."
+        "More data for each sample, as given."
         return self._extras[name]
 
 # %% ../../nbs/82_memory.ipynb #9124770e
@@ -155,7 +155,7 @@ class MemoryStore(BaseStore):
         modalities: Mapping[str, int],  # {name: width}, in the model's order
         # {name: MemorySplit, or a mapping with the arguments id, x, y, extras, dtype of one}
         splits: Mapping,
-        attrs: Mapping | None = None,  # what else is known of the data set
+        attrs: Mapping | None = None,  # what else is known about the data set
     ):
         self.name, self.where = str(name), f"store '{name}' in memory"
         self.labels = tuple(str(v) for v in labels)
@@ -170,7 +170,7 @@ class MemoryStore(BaseStore):
         self.splits = {k: len(v) for k, v in self._splits.items()}
 
     def _taken(self, name: str, split) -> MemorySplit:
-        "A split of this store, made of its arguments where it is none yet."
+        "A split of this store, made from its arguments if necessary."
         if isinstance(split, Mapping):
             return MemorySplit(name, self.labels, self.modalities, **split)
         mine = (self.labels, list(self.modalities.items()))
@@ -178,11 +178,11 @@ class MemoryStore(BaseStore):
         if mine != other:
             raise CaratError(
                 f"{self.where}: the split '{name}' has the labels {list(other[0])} and the "
-                f"modalities {dict(other[1])}, and the store has {list(mine[0])} and "
+                f"modalities {dict(other[1])}, but the store has {list(mine[0])} and "
                 f"{dict(mine[1])}. They must agree."
             )
         return split
 
     def open_split(self, split: str) -> MemorySplit:
-        "The split that `store[split]` gives."
+        "The split that `store[split]` returns."
         return self._splits[split]

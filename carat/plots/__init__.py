@@ -19,6 +19,7 @@ from .figures import (
     reliability,
     reliability_bins,
 )
+from .narrow import narrowed, texts
 from .picture import PARTS, Overview, overview
 from .style import (
     INK,
@@ -64,6 +65,7 @@ __all__ = [
     "latent_points",
     "modality_color",
     "modality_name",
+    "narrowed",
     "neighbour_purity",
     "overview",
     "planted",
@@ -78,5 +80,6 @@ __all__ = [
     "show",
     "table",
     "text_on",
+    "texts",
     "use_style",
 ]

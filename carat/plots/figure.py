@@ -20,6 +20,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..core import CaratError
+from .narrow import narrowed, texts
 from .style import INK
 from .tables import rich_text
 
@@ -55,28 +56,36 @@ def _svg_text(fig: Figure, salt: str) -> str:
     return re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", text, flags=re.S)
 
 
-def _open_tag(fig: Figure, alt: str) -> str:
+def _least(fig: Figure) -> float:
+    "The width in pixels below which the smallest letters of a figure cannot be read."
+    smallest = min((t.get_fontsize() for t in texts(fig)), default=9)
+    return 72 * fig.get_size_inches()[0] * 9.1 / smallest
+
+
+def _open_tag(fig: Figure, alt: str, small: bool) -> str:
     "The start of an SVG element that fits its column, with its title."
     width, height = fig.get_size_inches()
     alt = html.escape(alt, quote=True)
     style = (
-        f"--wide:{width * 108:.0f}px;width:100%;max-width:var(--wide);height:auto;"
-        "stroke-linejoin:round;stroke-linecap:butt"
+        f"--wide:{width * 108:.0f}px;--least:{_least(fig):.0f}px;width:100%;"
+        "max-width:var(--wide);height:auto;stroke-linejoin:round;stroke-linecap:butt"
     )
+    kind = 'class="narrow" ' if small else ""
+    style += ";display:none" if small else ""
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-        f'viewBox="0 0 {width * 72:g} {height * 72:g}" role="img" aria-label="{alt}" '
+        f'{kind}viewBox="0 0 {width * 72:g} {height * 72:g}" role="img" aria-label="{alt}" '
         f'fill="currentColor" style="{style}"><title>{alt}</title>'
     )
 
 
-def _svg_page(svg: str, fig: Figure, alt: str) -> str:
+def _svg_page(svg: str, fig: Figure, alt: str, small: bool = False) -> str:
     "An SVG element in the colour of the text around it, which shares no id with another."
     key = f"f{zlib.crc32(svg.encode()):08x}"
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{key}-\1"', svg)
     svg = re.sub(r'(xlink:href="|url\()#', rf"\1#{key}-", svg)
     svg = svg.replace(INK, "currentColor").replace("#000000", "currentColor")
-    svg = re.sub(r"<svg[^>]*>", lambda _: _open_tag(fig, alt), svg, count=1)
+    svg = re.sub(r"<svg[^>]*>", lambda _: _open_tag(fig, alt, small), svg, count=1)
     return re.sub(r"\n\s*", " ", svg).strip()
 
 # %% ../../nbs/92_figure.ipynb #7d387bac
@@ -100,11 +109,18 @@ class Shown:
         "The figure as an SVG element whose text and lines take the colour of the text around it."
         return _svg_page(_svg_text(self.fig, self.alt), self.fig, self.alt)
 
+    def narrow_svg(self) -> str:
+        "The same for a narrow screen, hidden elsewhere; empty where the figure has only one form."
+        if (fig := narrowed(self.fig)) is None:
+            return ""
+        return _svg_page(_svg_text(fig, self.alt + " (narrow)"), fig, self.alt, small=True)
+
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+        page = self.svg() + self.narrow_svg()
         return {
             "text/plain": f"[figure: {self.alt}]",
             "image/png": base64.b64encode(self.png()).decode(),
-            "text/html": f'<div class="carat-figure">{self.svg()}</div>',
+            "text/html": f'<div class="carat-figure">{page}</div>',
         }
 
     def __repr__(self) -> str:
@@ -176,9 +192,9 @@ def _element(tag: str, **attributes):
     return ElementTree.Element(f"{{{_SVG}}}{tag}", attributes)
 
 
-def _position(fig: Figure, alt: str, defs: dict):
+def _position(fig: Figure, salt: str, defs: dict):
     "The drawing of one position, without the definitions, which are collected in `defs`."
-    root = ElementTree.fromstring(_svg_text(fig, alt))
+    root = ElementTree.fromstring(_svg_text(fig, salt))
     for parent in list(root.iter()):
         for child in [e for e in parent if e.tag.endswith("}defs")]:
             defs.update({e.get("id"): e for e in child})
@@ -269,12 +285,23 @@ class Moving(Shown):
 
     def svg(self) -> str:
         "All positions in one SVG element, which holds once what they share."
+        return self._drawing(self.figs)
+
+    def narrow_svg(self) -> str:
+        "The same for a narrow screen; empty where a position has only one form."
+        figs = [narrowed(fig) for fig in self.figs]
+        sizes = {tuple(fig.get_size_inches()) for fig in figs if fig is not None}
+        return "" if None in figs or len(sizes) > 1 else self._drawing(figs, small=True)
+
+    def _drawing(self, figs: list, small: bool = False) -> str:
         defs = {}
-        positions = [_position(fig, self.alt, defs) for fig in self.figs]
+        salt = self.alt + " (narrow)" * small
+        positions = [_position(fig, salt, defs) for fig in figs]
         (whole,) = _merged(positions, self.start)
         whole.insert(0, _element("defs"))
         whole[0].extend(defs.values())
-        return _svg_page(ElementTree.tostring(whole, encoding="unicode"), self.fig, self.alt)
+        svg = ElementTree.tostring(whole, encoding="unicode")
+        return _svg_page(svg, figs[self.start], self.alt, small)
 
     def _control(self) -> str:
         "The button, the slider and the name of the position."
@@ -293,7 +320,7 @@ class Moving(Shown):
         )
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        drawing = self.svg()
+        drawing = self.svg() + self.narrow_svg()
         key = f"m{zlib.crc32(drawing.encode()):08x}"
         names = json.dumps(self.names).replace("<", "\\u003c")
         script = _PLAY.replace("KEY", key).replace("PACE", f"{1000 * self.pace:.0f}")

@@ -297,7 +297,8 @@ _STYLE = """.carat-overview { container-type: inline-size; margin: .5em 0 1.2em 
   stroke-width: 2.5 }
 .carat-overview a:focus-visible { outline: 2px solid currentColor; outline-offset: 3px }
 .carat-overview a.lit .box { fill: #ffcf4d; stroke: #8a5d00; stroke-width: 2.5 }
-.carat-overview a.lit text { fill: #14181d; font-weight: 700 }
+.carat-overview a { color: inherit; text-decoration: none }
+.carat-overview a.lit text { fill: #14181d }
 html[data-theme="dark"] .carat-overview text.red { fill: #ff9a8a }
 .carat-overview .tall a.lit text { font-size: 14px }
 @container (max-width: 46rem) {

@@ -6,6 +6,7 @@
 __all__ = ['AlignedCARAT', 'SYSTEM', 'AlignedConfig', 'AlignSettings', 'Aligned', 'wrap']
 
 # %% ../../nbs/75_aligned.ipynb #6cbd5fd0
+import copy
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import ClassVar, Literal
@@ -17,13 +18,13 @@ from ..batch import Batch
 from ..core import CaratError
 from ..distributed import gather_rows
 from ..nn.align import CTCAlign, even_align, position_ctc
-from ..system import Network, Scores, kind_of
-from .carat import CARAT, CaratConfig
+from ..system import Network, Scores, field_names, kind_of
+from .carat import CARAT, CaratConfig, attended
 
 # %% ../../nbs/75_aligned.ipynb #59faec5d
 @dataclass(frozen=True)
 class AlignSettings:
-    "How modalities are brought onto one clock; the defaults are the published code's."
+    "How modalities are brought onto one clock; the published code's values, but for `norm_first`."
 
     # longest sequence that is read, before it is aligned; where not given, the data's longest
     max_steps: int = 500
@@ -38,6 +39,8 @@ class AlignSettings:
     align_hidden: int = 0
     align_layers: int = 2  # layers of the LSTM
     ctc_weight: float = 0.0  # weight of the CTC loss; the published code has none
+    # the LayerNorm on the features stands before the alignment, as published, or after it
+    norm_first: bool = False
 
     def __post_init__(self):
         check_network = getattr(super(), "__post_init__", None)
@@ -52,6 +55,8 @@ class AlignSettings:
                 raise CaratError(f"{name} is {getattr(self, name)}; it must be at least {low}")
         if self.align == "even" and self.ctc_weight:
             raise CaratError('ctc_weight needs align="ctc": equal slices have nothing to learn')
+        if self.norm_first and not getattr(self, "input_norm", False):
+            raise CaratError("norm_first moves the LayerNorm of input_norm: this network has none")
 
 
 _ALIGN_CHOICES = dict(align=("ctc", "even"), align_positions=("all", "own"))
@@ -66,6 +71,10 @@ class Aligned(Network):
     Every modality but `align_to` goes through an alignment first."""
 
     inner_class: ClassVar[type]  # of the network behind the alignment
+    not_exported = (
+        "torch cannot export an alignment of sequences of any length: train without the alignment "
+        "(--kind carat), and export that run"
+    )
 
     def __init__(
         self,
@@ -75,6 +84,11 @@ class Aligned(Network):
         super().__init__(config)
         own = {f.name: getattr(config, f.name) for f in fields(self.inner_class.Config)}
         own["max_steps"] = config.align_steps  # the network sees aligned sequences
+        self.norms = nn.ModuleDict()
+        if config.norm_first:
+            own["input_norm"] = False
+            for m, width in config.modalities.items():
+                self.norms[m] = nn.LayerNorm(width, eps=1e-12)
         self.inner = self.inner_class(self.inner_class.Config(**own))
         self.aligned = [m for m in config.modalities if m != config.align_to]
         self.align_ctc = nn.ModuleDict()
@@ -93,6 +107,8 @@ class Aligned(Network):
             raise CaratError(f"the model wants modality {lacking[0]!r}; the batch has {has}")
         x, mask = self._cut(batch.x), self._cut(batch.mask)
         L, exists = self._positions(batch, mask)
+        for m in c.modalities:
+            x[m], mask[m] = self._read(m, x[m], mask[m])
         ctc = []
         for m in self.aligned:
             if c.align == "even":
@@ -102,7 +118,8 @@ class Aligned(Network):
                 if c.ctc_weight:
                     ctc.append(position_ctc(log_p, length, L))
             mask[m] = exists & mask[m].any(1, keepdim=True)
-        aligned = Batch(x, mask, batch.y, batch.id, batch.total, batch.weight)
+        aligned = copy.copy(batch)
+        aligned.x, aligned.mask = x, mask
         if not ctc:
             return aligned, None
         nll, counts = zip(*ctc, strict=True)
@@ -112,6 +129,13 @@ class Aligned(Network):
         "What is not aligned ends with the clock."
         most = self.config.align_steps
         return {m: v if m in self.aligned else v[:, :most] for m, v in tensors.items()}
+
+    def _read(self, m, x, mask):
+        "One modality as the alignment reads it: with padding and normalised, where so configured."
+        c = self.config
+        if getattr(c, "padding", "masked") == "attended":
+            x, mask = attended(x, mask, c.max_steps if m in self.aligned else c.align_steps)
+        return self.norms[m](x) if c.norm_first else x, mask
 
     def _positions(self, batch, mask):
         "How many positions each sample has, (B,), and which exist, (B, O): all where no clock is."
@@ -151,6 +175,12 @@ class Aligned(Network):
         return self.inner.predict(self.align(batch)[0], *how)
 
 
+def _published_order(values, how):
+    "A preset with the LayerNorm before the alignment; there, too, its weight decays."
+    decayed = (*how.get("decay_also", ()), "norms.*.weight")
+    return {**values, "norm_first": True}, {**how, "decay_also": decayed}
+
+
 @cache
 def wrap(
     inner: type,  # a `Network` whose configuration has max_steps
@@ -164,8 +194,9 @@ def wrap(
     Config = dataclass(frozen=True)(type(f"Aligned{inner.Config.__name__}", bases, doc))
     recipes = {}
     for name, (values, how) in inner.recipes.items():
-        clock = _WORDS_CLOCK if name == "recommended" else {}
-        recipes[name] = ({**values, **clock}, how)
+        recipes[name] = ({**values, **_WORDS_CLOCK} if name == "recommended" else values, how)
+        if name == "reference" and "input_norm" in field_names(inner.Config):
+            recipes[name] = _published_order(values, how)
     names = dict(
         __doc__=f"{inner.__name__} behind an alignment.",
         Config=Config,

@@ -55,10 +55,13 @@ def export_run(
     """Write a network's prediction as one file that torch alone can load.
 
     The file also names modalities, widths, labels and the threshold (`extra_files`, carat.json).
-    Raises `CaratError` for a system that is no network, and where the file exists."""
+    Raises `CaratError` for a system that is no network or has an alignment, and where the file
+    exists."""
     path, config = Path(path), run.model.config
     if not isinstance(run.model, Network):
         raise CaratError(f"{type(run.model).__name__} is no network, so torch cannot export it")
+    if why_not := getattr(run.model, "not_exported", None):
+        raise CaratError(why_not)
     if path.exists() and not overwrite:
         raise CaratError(f"{path} exists: name another file, or overwrite it (--overwrite)")
     most = getattr(config, "max_steps", None) or 8

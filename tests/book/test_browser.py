@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from browser import Browser, chromium
+from browser import CUT, FIGURES, NAMES, Browser, axe_core, chromium
 
 from book import API, HTML, facts, onepage, pages, toc_pages
 
@@ -86,6 +86,17 @@ PROSE = """
   return a.textContent;
 })()
 """
+# after a change of the width: the page has been laid out, and what scrolls has been found
+SETTLED = "new Promise(r => requestAnimationFrame(() => requestAnimationFrame(() => r(1))))"
+# boxes that scroll sideways and do not fade out where they go on
+SILENT = """
+[...document.querySelectorAll('article *')]
+  .filter(e => e.scrollWidth > e.clientWidth + 2 && e.clientWidth && e.checkVisibility())
+  .filter(e => /auto|scroll/.test(getComputedStyle(e).overflowX))
+  .filter(e => e.scrollLeft < e.scrollWidth - e.clientWidth - 2)
+  .filter(e => !e.classList.contains('fades-right') || e.tabIndex < 0)
+  .map(e => e.tagName + '.' + e.className + ' ' + e.textContent.trim().slice(0, 40))
+"""
 NOT_COPIED = "e.id.startsWith('codecell') && !e.parentElement.querySelector('.copybtn')"
 KINDS = {
     "previews of equations": "article a.to-equation",
@@ -107,6 +118,43 @@ def check_widths(browser, counted):
             assert browser.ask("document.documentElement.scrollWidth") <= width
             counted["views"] += 1
     browser.size(1280)
+
+
+# pages whose lines, tables or figures are still cut; each entry is a debt
+CUT_AT_1280: set = set()
+SMALL_LETTERS: set = set()
+
+
+def check_column(browser, counted, name):
+    "No line of code, no output and no table is cut at 1280 px; figures can be read at both widths."
+    browser.size(1280)
+    cut = browser.ask(CUT)
+    for kind, found in cut.items():
+        counted[f"cut at 1280 px: {kind}"] += len(found)
+    assert name in CUT_AT_1280 or not any(cut.values()), f"cut at 1280 px: {cut}"
+    for width in (1280, 390):
+        browser.size(width)
+        browser.ask(SETTLED)
+        figures = browser.ask(FIGURES)
+        counted["figures"] += figures["figures"] if width == 1280 else 0
+        counted[f"figures that scroll at {width} px"] += len(figures["cut"])
+        assert not figures["silent"], f"cut without a sign at {width} px: {figures['silent']}"
+        assert name in SMALL_LETTERS or not figures["small"], f"{width} px: {figures['small']}"
+    assert not (silent := browser.ask(SILENT)), f"scrolls without a sign at 390 px: {silent}"
+    browser.size(1280)
+
+
+def check_accessible(browser, counted, name):
+    "axe-core finds nothing serious, in light and in dark, and controls are called what they show."
+    if axe_core() is None:
+        return
+    for theme, rules in (("light", ()), ("dark", ("color-contrast", "link-in-text-block"))):
+        browser.theme(theme)
+        found = browser.violations(*rules)
+        assert not found, f"{theme}: {found}"
+        counted["accessible views"] += 1
+    browser.theme("light")
+    assert not (named := browser.ask(NAMES)), f"called otherwise than they show: {named}"
 
 
 def check_previews(browser, counted):
@@ -133,6 +181,8 @@ def test_page_in_a_browser(browser, counted, name):
     "Typeset mathematics, previews, copy buttons; no error, no request, nothing too wide."
     opened(browser, HTML / f"{name}.html")
     check_widths(browser, counted)
+    check_column(browser, counted, name)
+    check_accessible(browser, counted, name)
     check_mathematics(browser)
     broken = "e.complete && !e.naturalWidth && e.loading != 'lazy'"
     assert number_of(browser, "img", broken) == 0

@@ -1,9 +1,24 @@
 "What the tools in book/ promise: the reader, facts and proofs, links, previews, the one page."
 
+import subprocess
+
 import nbformat
 import pytest
 
-from book import execute, facts, formula, markdown, onepage, previews, reader, shown, symbols
+import book
+from book import (
+    execute,
+    facts,
+    formula,
+    links,
+    markdown,
+    measure,
+    onepage,
+    previews,
+    reader,
+    shown,
+    symbols,
+)
 
 
 def test_reader_shows_no_directive(cells):
@@ -209,6 +224,45 @@ def test_symbols_have_one_spelling():
     assert facts.plain_tex(r"\tilde y") != facts.plain_tex("y")
     assert facts.split_list(r"a_{i,j}, P(S \mid y, L); b") == ["a_{i,j}", r"P(S \mid y, L)", "b"]
     assert symbols.symbol_id("B") != symbols.symbol_id("b")
+
+
+def test_symbols_have_names_to_be_heard():
+    assert symbols.spoken(r"\boldsymbol{U}_\alpha^m") == "U alpha m"
+    assert symbols.spoken(r"\tilde{D}") == "tilde D"
+
+
+def test_controls_are_called_what_they_show(monkeypatch):
+    monkeypatch.setattr(links, "symbol_names", lambda: {"symbol-d": "symbol D"})
+    link = '<a class="to-symbol reference internal" href="symbols.html#symbol-d">'
+    page = f'<summary aria-label="Toggle hidden content"><p>Show Encoder</p></summary>{link}'
+    assert links.with_names(page) == (
+        "<summary><p>Show Encoder</p></summary>" + link[:-1] + ' aria-label="symbol D">'
+    )
+
+
+def test_the_limits_of_cells_are_measured(tmp_path, cells):
+    path = tmp_path / "98_trial.ipynb"
+    long = "y = 2\n" * 40
+    nbformat.write(
+        cells(("m", "two words"), ("c", "x = 1\n\ny = 2"), ("c", "#| fold: it\n" + long)), path
+    )
+    m = measure.measured(path)
+    assert (m.lines, m.words, m.minutes) == ([2], 2, 1)
+    assert list(measure.problems([m])) == []
+    nbformat.write(cells(("c", long), ("c", "x = " + "1" * 97)), path)
+    found = "\n".join(measure.problems([measure.measured(path)]))
+    assert "median" in found and "fewer than 15" in found and "101 characters" in found
+
+
+def test_a_commit_is_named_only_in_the_projects_own_history(tmp_path, monkeypatch):
+    monkeypatch.setattr(book, "ROOT", tmp_path)
+    assert book.commit() is None
+    for words in ("init -q", "-c user.name=a -c user.email=a@b commit -q --allow-empty -m x"):
+        subprocess.run(["git", "-C", str(tmp_path), *words.split()], check=True)
+    assert len(book.commit()) == 12
+    (tmp_path / "inner").mkdir()
+    monkeypatch.setattr(book, "ROOT", tmp_path / "inner")
+    assert book.commit() is None
 
 
 def test_tables_keep_bars_in_code_and_mathematics():

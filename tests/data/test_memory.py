@@ -141,7 +141,7 @@ TWO = np.zeros((2, 6))
     [
         (
             {"x": {"t": (TWO[:, :5], [1, 1])}},
-            "shape (2, 5), and its lengths and its width need (2, 6)",
+            "shape (2, 5), but its lengths and its width need (2, 6)",
         ),
         ({"x": {"t": (TWO, [1, 2])}}, "(3, 6)"),
         ({"x": {"t": (TWO, [3, -1])}}, "0 or more"),

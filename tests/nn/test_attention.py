@@ -1,4 +1,4 @@
-"Label attention: what its chapter leaves open."
+"Label attention: what its chapter does not test."
 
 import torch
 

@@ -1,4 +1,4 @@
-"Reconstruction: what its chapter leaves open."
+"Reconstruction: what its chapter does not test."
 
 import pytest
 import torch

@@ -7,7 +7,7 @@ from importlib import import_module
 from book import ROOT
 from carat import plots
 
-MODULES = ("style", "tables", "figure", "clip", "figures", "picture")
+MODULES = ("style", "tables", "figure", "clip", "figures", "narrow", "picture")
 
 
 def test_every_public_name_is_offered_once_and_by_its_own_module():

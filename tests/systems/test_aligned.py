@@ -1,16 +1,21 @@
 "A model behind an alignment trains through the command line, also where a modality is missing."
 
+from dataclasses import dataclass, field
+
 import numpy as np
 import pytest
 import torch
 
 from carat import cli
+from carat.core import CaratError, Settings
 from carat.data.benchmarks import MODALITIES
 from carat.data.store import Store
 from carat.data.twins.unaligned import write_unaligned_twin
 from carat.plots.figures import planted_hits
-from carat.systems.aligned import AlignedCARAT
-from carat.train import evaluate, load_run, make_model, predict
+from carat.system import Network
+from carat.systems.aligned import AlignedCARAT, wrap
+from carat.train import TrainConfig, evaluate, load_run, make_model, predict
+from carat.train.optim import make_optimizer
 
 SIZES = dict(layers=(1, 1, 1), d=16, d_z=8, d_h=8, heads=2, ff=16)
 SMALL = (
@@ -82,3 +87,81 @@ def test_ctc_term_is_a_mean_over_sequences(folder):
     batch = store["train"].batch(range(16))
     _, (nll, counts) = model.align(batch)
     torch.testing.assert_close(model.losses(batch)["ctc"], nll[counts].mean())
+
+
+def test_the_published_order_normalises_before_it_aligns(folder):
+    "Every step is normalised, padding included, and the network behind the alignment is not."
+    batch = Store(folder / "twin.h5")["train"].batch(range(6))
+    padded = dict(align_steps=12, align_positions="all", max_steps=60, padding="attended")
+    options = dict(**SIZES, queue=64, dropout=0.0, align_hidden=8, **padded)
+    model = make_model("aligned", Store(folder / "twin.h5"), norm_first=True, **options).eval()
+    assert all(encoder.norm is None for encoder in model.inner.encoders.values())
+    with torch.no_grad():
+        for w in model.norms.parameters():
+            w.add_(0.3 * torch.randn_like(w))
+    aligned, _ = model.align(batch)
+    for m in ("v", "a"):
+        x = torch.zeros(6, 60, batch.x[m].shape[2])
+        x[:, : batch.x[m].shape[1]] = batch.x[m] * batch.mask[m][..., None]
+        module, everything = model.align_ctc[m], torch.ones(6, 60, dtype=torch.bool)
+        by_hand, _, _ = module(model.norms[m](x), everything)
+        torch.testing.assert_close(aligned.x[m], by_hand)
+        assert aligned.mask[m].all()
+    text = torch.zeros(6, 12, batch.x["t"].shape[2])
+    text[:, : batch.x["t"].shape[1]] = batch.x["t"] * batch.mask["t"][..., None]
+    torch.testing.assert_close(aligned.x["t"], model.norms["t"](text))
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_gaps_are_not_read_in_either_order(folder, norm_first):
+    store = Store(folder / "gaps.h5")
+    for padding in ("masked", "attended"):
+        how = dict(**SIZES, **LEARNED, norm_first=norm_first, padding=padding)
+        model = make_model("aligned", store, **how).eval()
+        batch = store["train"].batch(range(16))
+        present, scores = batch.present, model.predict(batch).scores
+        assert torch.equal(model.align(batch)[0].present, present)
+        for m in MODALITIES:
+            batch.x[m] = torch.where(batch.mask[m][..., None], batch.x[m], torch.full((), 1e4))
+        torch.testing.assert_close(model.predict(batch).scores, scores)
+
+
+def test_the_reference_preset_has_the_published_order_and_its_decay(folder):
+    store = Store(folder / "twin.h5")
+    model = make_model("aligned", store, preset="reference", **SIZES, queue=64, align_steps=12)
+    assert model.config.norm_first and set(model.norms) == set(MODALITIES)
+    for preset in ("recommended", "paper"):
+        assert not make_model("aligned", store, preset=preset, **SIZES, queue=64).config.norm_first
+    how = TrainConfig.preset("aligned", "reference")
+    groups = {g["decayed"]: g["params"] for g in make_optimizer(model, how).param_groups}
+    decayed = {id(p) for p in groups[True]}
+    for norm in model.norms.values():
+        assert id(norm.weight) in decayed and id(norm.bias) not in decayed
+
+
+@dataclass(frozen=True)
+class BareConfig(Settings):
+    modalities: dict = field(default_factory=dict)
+    labels: tuple = ()
+    max_steps: int = 60
+
+
+class Bare(Network):
+    "A network that does not normalise its features."
+
+    Config = BareConfig
+
+
+def test_an_order_without_a_normalisation_is_refused():
+    with pytest.raises(CaratError, match="input_norm"):
+        AlignedCARAT.Config(norm_first=True, input_norm=False)
+    with pytest.raises(CaratError, match="input_norm"):
+        wrap(Bare).Config(norm_first=True)
+    assert wrap(Bare).Config().norm_first is False
+
+
+def test_export_says_that_an_alignment_cannot_be_exported(folder, tmp_path, capsys):
+    even = "--kind aligned --model.align even --model.align-steps 12"
+    assert train(folder / "twin.h5", tmp_path / "run", even) == 0
+    assert cli.main(["export", str(tmp_path / "run"), "--out", str(tmp_path / "x.pt2")]) == 2
+    assert "alignment" in capsys.readouterr().err and not (tmp_path / "x.pt2").exists()
