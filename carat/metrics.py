@@ -98,7 +98,7 @@ def mean_jaccard(
     both, either = (y & p).sum(1), (y | p).sum(1)
     return float((both / np.maximum(1, either)).mean())
 
-
+# %% ../nbs/16_metrics.ipynb #8195ee13
 def micro_scores(
     y,  # (N, C) truth, positive where > 0
     p,  # (N, C) bool, the chosen labels

@@ -153,7 +153,7 @@ def test_two_processes_follow_one_also_across_a_stop(twin, tmp_path):
         T.fit(model, store, config, out=tmp_path / "half", progress=False)
     p = started(2, twin, "--out", tmp_path / "half", "--epochs", 3, "--resume", *TINY)
     out, err = p.communicate(timeout=300)
-    assert p.returncode == 0 and "stopped on 1 process(es), goes on with 2" in out, err[-2000:]
+    assert p.returncode == 0 and "stopped on 1 process(es), resumed on 2" in out, err[-2000:]
     half = load_run(tmp_path / "half", "cpu")
     for run in (
         half,

@@ -32,8 +32,8 @@ from .writer import StoreWriter
 def find_label(
     word: str,  # such as "Happiness"
     labels: Sequence[str],  # C names
-) -> int | None:  # its column; None where it names none of them
-    "Which label a word names, whatever its spelling."
+) -> int | None:  # its column; None if it names none of them
+    "The label that a word names, in any spelling."
     word = word.strip().lower()
     known = [SPELLINGS.get(c.lower(), c.lower()) for c in labels]
     word = SPELLINGS.get(word, word)
@@ -46,13 +46,13 @@ def label_columns(
     labels: Sequence[str],  # C names
     name: str,  # the data set's name, for messages
 ) -> dict[int, int]:  # {id: column, -1 for the marks around the labels}
-    """Which id stands for which label, as the file's own dictionary says.
+    """Which id means which label, according to the file's own dictionary.
 
-    Raises CaratError where it does not name each label once.
+    Raises CaratError if it does not name each label once.
     """
     where = f"{path}: ['dict']['tgt']"
     if not isinstance(words, dict) or not words:
-        raise wrong_file(f"{where} is no dictionary of emotions")
+        raise wrong_file(f"{where} is not a dictionary of emotions")
     columns, taken = {}, {}
     for word, i in words.items():
         word = as_text(word).strip()[:60]
@@ -72,27 +72,27 @@ def label_columns(
             columns[i], taken[column] = column, word
     if absent := [c for k, c in enumerate(labels) if k not in taken]:
         raise wrong_file(f"{where} does not name {some(absent)}")
-    return {i: c for i, c in columns.items() if c > -2}  # an unknown label is no label
+    return {i: c for i, c in columns.items() if c > -2}  # <unk> is not a label
 
 
 def label_sets(
     where: str,  # which split it is, for messages
     tgt,  # the id lists, such as [2, 4, 7, 3]
-    columns: Mapping[int, int],  # as `label_columns` gives them
+    columns: Mapping[int, int],  # the result of `label_columns`
 ) -> np.ndarray:  # (N, C) of 0 and 1
-    "The labels of id lists. Raises CaratError for an id that stands for no label."
+    "The labels of id lists. Raises CaratError for an id that means no label."
     if isinstance(tgt, PickledArray) and tgt.ndim == 2:
         tgt = small_list(where, tgt)
     if not isinstance(tgt, (list, tuple)):
         said = type(tgt).__name__
-        raise wrong_file(f"{where} is {said}, and should be a list with the label ids of each row")
+        raise wrong_file(f"{where} is {said}, but should be a list with the label ids of each row")
     y = np.zeros((len(tgt), 1 + max(columns.values())), np.float32)
     for r, ids in enumerate(tgt):
         if isinstance(ids, PickledArray) and ids.ndim == 1:
             ids = small_list(f"{where}, row {r}", ids)
         if not isinstance(ids, (list, tuple)):
             said = type(ids).__name__
-            raise wrong_file(f"{where}, row {r} is {said}, and should be a list of label ids")
+            raise wrong_file(f"{where}, row {r} is {said}, but should be a list of label ids")
         for i in ids:
             column = columns.get(i) if type(i) is int else None
             if column is None:
@@ -118,9 +118,9 @@ def _read_labels(path: Path, data) -> dict[str, np.ndarray]:
 
 # %% ../../nbs/85_import_mosei.ipynb #dc70a51f
 def _modalities(path: Path, data, names: Mapping[str, str]) -> tuple[dict, list[str]]:
-    """{split: {modality: Rows}} of a file with the names {name: modality}, and what to say of it.
+    """{split: {modality: Rows}} of a file with the names {name: modality}, and notes about it.
 
-    Raises CaratError where splits or modalities do not fit each other.
+    Raises CaratError if splits or modalities do not fit each other.
     """
     rows = {}
     for s in SPLITS:
@@ -133,7 +133,7 @@ def _modalities(path: Path, data, names: Mapping[str, str]) -> tuple[dict, list[
     for s in SPLITS:
         for m, r in rows[s].items():
             if r.d != widths[m]:
-                raise wrong_file(f"{r.where} has width {r.d}, and {widths[m]} in '{SPLITS[0]}'")
+                raise wrong_file(f"{r.where} has width {r.d}, but {widths[m]} in '{SPLITS[0]}'")
         counts = {key[m]: r.n for m, r in rows[s].items()}
         if len(set(counts.values())) > 1:
             said = ", ".join(f"{n} rows of {k}" for k, n in counts.items())
@@ -142,7 +142,7 @@ def _modalities(path: Path, data, names: Mapping[str, str]) -> tuple[dict, list[
 
 
 def _by_width(rows: dict, key: Mapping[str, str]) -> tuple[dict, list[str]]:
-    "The modalities told apart by their widths, where these are the usual ones; and what to say."
+    "The modalities, identified by their widths if these are the usual ones; and notes about it."
     widths = {m: r.d for m, r in rows[SPLITS[0]].items()}
     usual = {m: MODALITIES[m] for m in widths}
     if widths == usual:
@@ -150,15 +150,13 @@ def _by_width(rows: dict, key: Mapping[str, str]) -> tuple[dict, list[str]]:
     if sorted(widths.values()) != sorted(usual.values()):
         said = ", ".join(f"{m} {d}" for m, d in widths.items())
         return rows, [
-            "The widths are not those of the usual features (300, 35, 74), so the modalities are "
-            f"taken as the file names them: {said}."
+            "The widths are not those of the usual features (300, 35, 74), so the names in the "
+            f"file decide which modality is which: {said}."
         ]
     owner = {m: next(k for k, d in widths.items() if d == usual[m]) for m in widths}
     moved = ", ".join(f"{key[o]} is {m} (width {usual[m]})" for m, o in owner.items() if o != m)
     rows = {s: {m: r[owner[m]] for m in r} for s, r in rows.items()}
-    return rows, [
-        f"The file has modalities exchanged; they were told apart by their widths: {moved}."
-    ]
+    return rows, [f"Modalities are exchanged in the file; their widths identify them: {moved}."]
 
 # %% ../../nbs/85_import_mosei.ipynb #mmsaread
 _MMSA = {"text": "t", "vision": "v", "audio": "a"}
@@ -168,13 +166,13 @@ _SENTIMENT = ("regression_labels", "classification_labels", "annotations")
 def is_mmsa(
     data,  # what `read_pickle` read
 ) -> bool:
-    "Whether a file is one of MMSA, by the names of what a split holds."
+    "Whether a file is one of MMSA, according to the names in its training split."
     split = data.get("train") if isinstance(data, dict) else None
     return isinstance(split, dict) and {"raw_text", *_MMSA} <= set(split)
 
 
 def _refuse_mmsa(path: Path, data):
-    "Say what a file of MMSA holds, where another kind of file is expected."
+    "Refuse a file of MMSA where another kind is expected, and say what it holds."
     if not is_mmsa(data):
         return
     split = data["train"]
@@ -193,7 +191,7 @@ def _refuse_mmsa(path: Path, data):
 
 
 def _emotion_keys(data) -> Mapping[str, int | None]:
-    "The entries of a split that hold emotions: {key: column}, or one {key: None} with all columns."
+    "The entries of a split with emotions: {key: column}, or {key: None} if one has all columns."
     split = data["train"]
     columns = {k: find_label(k, LABELS) for k in split if isinstance(k, str)}
     named = {k: c for k, c in columns.items() if c is not None}
@@ -207,7 +205,7 @@ def _emotion_keys(data) -> Mapping[str, int | None]:
 
 
 def _width(v) -> int | None:
-    "The columns of an array, or of a list of rows; None where it is neither."
+    "The number of columns of an array or a list of rows; None for anything else."
     if isinstance(v, PickledArray):
         return v.shape[-1] if v.ndim in (2, 3) else None
     if isinstance(v, (list, tuple)) and v and isinstance(v[0], (list, tuple, PickledArray)):
@@ -219,7 +217,7 @@ _Edges = dict[str, tuple[np.ndarray, np.ndarray]]  # modality -> (n,) rows of ze
 
 
 def _look(rows: Mapping[str, Rows], desc: str, progress: bool, words=None) -> _Edges:
-    "How many rows of zeros each sample begins and ends with; `words` (Words) sees the text."
+    "The rows of zeros at the beginning and end of each sample; `words` (Words) gets the text."
     found = {m: ([], []) for m in rows}
     for blocks in together(rows, desc, progress):
         for m, x in blocks.items():
@@ -286,15 +284,15 @@ def _common(edges: _Edges) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _same_steps(path: Path, rows: Mapping[str, dict], y: Mapping[str, np.ndarray]):
-    "Raise CaratError where rows and labels, or the steps of modalities, are not as many."
+    "Raise CaratError if rows and labels, or the steps of modalities, differ in number."
     for s in SPLITS:
         n, steps = rows[s]["t"].n, {m: r.T for m, r in rows[s].items()}
         if len(y[s]) != n:
             raise wrong_file(f"{path}: '{s}' has {n} rows of features and {len(y[s])} of labels")
         if len(set(steps.values())) > 1:
             raise CaratError(
-                f"{path}: '{s}' has {steps} steps; in an aligned file they are the same words. Is "
-                "it the unaligned one?"
+                f"{path}: '{s}' has {steps} steps; in an aligned file all modalities have the same "
+                "steps. Is this the unaligned one?"
             )
 
 
@@ -316,7 +314,7 @@ def _aligned_windows(report: Report, rows: Mapping[str, dict], edges: Mapping[st
         if empty := int((common[s][0] >= T).sum()):
             report.note(
                 f"'{s}' has {empty} utterances that are zero in every modality. They are kept, "
-                "with nothing but labels."
+                "with labels only."
             )
     return windows
 
@@ -331,8 +329,8 @@ def prepare_aligned(
 ) -> Path:  # `out`; NAME.report.json is beside it
     """Turn the aligned MOSEI file into a store: words (t), vision (v), audio (a), six emotions.
 
-    Ids are such as "train-000017", since the file has none. Raises CaratError for a file that is
-    damaged, hostile, or not what it should be. Nothing is written then.
+    Ids look like "train-000017", because the file has none. Raises CaratError for a file that is
+    damaged, hostile, or of another kind; nothing is written then.
     """
     path, out = _source(path), Path(out)
     data = read_pickle(path)
@@ -360,9 +358,9 @@ def prepare_aligned(
     return out
 
 # %% ../../nbs/85_import_mosei.ipynb #e01ec3c8
-# two words are the same where their projections differ by less; different ones differ by about 5
+# projections of the same word differ by less than this; those of different words by about 5
 _NEAR = 0.02
-_KEY = 20  # words at either end that a text is looked up by
+_KEY = 20  # words at either end by which a text is looked up
 _UNKNOWN = 3  # unknown words that may hide at the edge of an utterance that was cut
 _OVERLAP = 10  # words that two ends of a long utterance must share
 
@@ -381,12 +379,12 @@ class Words:
         self,
         x: np.ndarray,  # (n, T, d) word vectors, padded with rows of zeros
     ):
-        "Look at a block of utterances."
+        "Add a block of utterances."
         x = clean(np.asarray(x, np.float32))[0]
         self._parts.append((x @ self._project, (x != 0).any(-1)))
 
     def done(self) -> "Words":
-        "Describe all that were added."
+        "Compute the descriptions of all utterances that were added."
         points, known = (np.concatenate(v) for v in zip(*self._parts, strict=True))
         self._parts.clear()
         self.steps = known.shape[1]
@@ -410,7 +408,7 @@ def _close(x: np.ndarray, y: np.ndarray) -> bool:
 
 
 def _same_text(u: Words, i: int, a: Words, j: int) -> bool:
-    "Whether all words agree; of an utterance that one file cut, its first words or its last."
+    "Whether all words agree; if one file cut the utterance, its first words or its last."
     if u.span[i] > a.steps:
         return _same_text(a, j, u, i)
     x, y = u.words[i], a.words[j]
@@ -444,7 +442,7 @@ def _matches(u: Words, a: Words) -> np.ndarray:  # (k, 2)
 
 
 def _ends(u: Words, a: Words, taken_u: set, taken_a: set) -> set:
-    "Pairs (i, j) of long utterances of which a has the beginning and u the end, which overlap."
+    "Pairs (i, j) of long utterances where a has the beginning and u the end, and both overlap."
     rows = [j for j in range(len(a)) if j not in taken_a and a.span[j] >= a.steps - _UNKNOWN]
     if not rows:
         return set()
@@ -464,11 +462,11 @@ def _ends(u: Words, a: Words, taken_u: set, taken_a: set) -> set:
 # %% ../../nbs/85_import_mosei.ipynb #pairing1
 @dataclass
 class Pairing:
-    "Which utterance of one file is which of another."
+    "Which utterance of one file is which utterance of another."
 
-    partner: np.ndarray  # (n,) row of the other file, -1 where there is none or it is not known
+    partner: np.ndarray  # (n,) row of the other file; -1 if there is none or it is not known
     others: int  # rows of the other file
-    moved: int = 0  # utterances that stand in another place than those around them
+    moved: int = 0  # utterances whose order differs from that of the others
     # rows of this file and of the other that have the same text, more than one on a side
     equal: list[tuple[list[int], list[int]]] = field(default_factory=list)
     # those among them that neither words nor order can tell apart
@@ -476,7 +474,7 @@ class Pairing:
 
 
 def _in_order(rows: Sequence[int]) -> list[int]:
-    "The places of these numbers that form the longest ascending sequence."
+    "The positions of the longest ascending sequence among these numbers."
     ends, places, before = [], [], []  # of the best sequence of each length: its end, and where
     for i, v in enumerate(rows):
         k = bisect_left(ends, v)
@@ -513,9 +511,9 @@ def pair_utterances(
 ) -> Pairing:
     """Pair the utterances of two files by their words and their order.
 
-    A text that each file has once needs no order. Equal texts are paired in the order of the
-    files, between neighbours that are paired, and only where both files have as many of them
-    there. If any other text has moved, the order says nothing, and they have no partner.
+    A text that occurs once in each file needs no order. Equal texts are paired in the order of
+    the files, between neighbours that are paired, and only if both files have equally many of
+    them there. If any other text has moved, the order shows nothing and they have no partner.
     """
     n = len(u)
     text = _texts(_matches(u, a) + [0, n], n + len(a))
@@ -549,7 +547,7 @@ def _settle_between(found: Pairing, pairs, texts, here: tuple, there: tuple):
 
 
 def _settle(found: Pairing, texts, here: tuple, there: tuple):
-    "Pair equal texts in a gap, where both files have as many of them."
+    "Pair equal texts in a gap if both files have equally many of them."
     groups = {}
     for side, rows in enumerate((range(*here), range(*there))):
         for r in rows:
@@ -574,22 +572,22 @@ def _ids(path: Path, split: str, v, n: int) -> tuple[list[str], list[str]]:
     if isinstance(v, PickledArray):
         if v.dtype.kind not in "SU" or v.ndim not in (1, 2):
             raise wrong_file(
-                f"{where} is an array of {v.dtype} and shape {v.shape}, and should hold "
+                f"{where} is an array of {v.dtype} and shape {v.shape}, but should hold "
                 "[video, start, end] for each row"
             )
         v = small_list(where, v)
     if not isinstance(v, (list, tuple)):
         said = type(v).__name__
-        raise wrong_file(f"{where} is {said}, and should hold [video, start, end] for each row")
+        raise wrong_file(f"{where} is {said}, but should hold [video, start, end] for each row")
     if len(v) != n:
-        raise wrong_file(f"{where} has {len(v)} rows, and the features have {n}")
+        raise wrong_file(f"{where} has {len(v)} rows, but the features have {n}")
     rows = [_id(f"{where}, row {r}", row) for r, row in enumerate(v)]
     seen = {}
     for r, (id, _) in enumerate(rows):
         if id in seen:
             raise wrong_file(
                 f"{where}: rows {seen[id]} and {r} are both '{id}'. Ids name utterances, so each "
-                "must be there once"
+                "must occur once"
             )
         seen[id] = r
     return [id for id, _ in rows], [video for _, video in rows]
@@ -606,12 +604,12 @@ def _id(where: str, row) -> tuple[str, str]:
     video, *times = [as_text(p).strip() for p in parts]
     id = f"{video}[{','.join(times)}]" if times else video
     if not video or not id.isprintable():
-        raise wrong_file(f"{where} is {id!a}, which is no name")
+        raise wrong_file(f"{where} is {id!a}, which is not a name")
     return id, video if times else video.split("[")[0]
 
 
 def _note_repeats(report: Report, names: Mapping[str, Sequence[str]]):
-    "Say which utterances are in more than one split."
+    "Note which utterances are in more than one split."
     split_of = {id: s for s, ids in names.items() for id in ids}
     both = [
         f"{id} in '{s}' and '{split_of[id]}'"
@@ -622,10 +620,10 @@ def _note_repeats(report: Report, names: Mapping[str, Sequence[str]]):
     if both:
         report.note(
             f"{len(both)} utterances are in more than one split: {some(both, 3)}. They are kept; "
-            "results on them say little."
+            "results on them mean little."
         )
 
-# %% ../../nbs/85_import_mosei.ipynb #joinlab1
+
 @dataclass
 class _Join:
     "Two files whose utterances are paired, split by split."
@@ -633,7 +631,7 @@ class _Join:
     report: Report
     path: Path  # of the features
     labels: Path  # of the labels
-    drop: bool  # leave out what cannot be paired, where otherwise it is an error
+    drop: bool  # leave out what cannot be paired; otherwise it is an error
 
     def paired(
         self, s: str, u: Words, a: Words, ids: Sequence[str], y: np.ndarray
@@ -660,7 +658,7 @@ class _Join:
         return partner, ambiguous
 
     def _unpaired(self, found: Pairing, partner: np.ndarray, ids: Sequence[str]) -> list[str]:
-        "What is to be said of utterances that have no partner, and of rows that nobody has."
+        "Sentences about utterances that have no partner, and about rows that no utterance has."
         unknown = [g for g in found.doubtful if (partner[g[0]] < 0).any()]
         known = [g for g in found.doubtful if (partner[g[0]] >= 0).all()]
         here = {i for us, _ in unknown for i in us}
@@ -693,14 +691,14 @@ class _Join:
         return said
 
     def _note_order(self, s: str, found: Pairing, partner: np.ndarray):
-        "Say by what the utterances were paired."
+        "Note how the utterances were paired."
         same = int((partner == np.arange(len(partner))).sum())
         rest = int((partner >= 0).sum()) - same
         paired = self.report.split(s)["paired"] = {"by row number": same}
         if rest and not found.moved:
             paired["in order, in another row"] = rest
             self.report.note(
-                f"'{s}': rows are absent from one of the files, so {rest} utterances stand in "
+                f"'{s}': rows are absent from one of the files, so {rest} utterances are in "
                 "another row; all are in the same order."
             )
         paired["by words, in another row"] = rest if found.moved else 0
@@ -726,16 +724,16 @@ class _Join:
 
 
 def _same_labels(found: Pairing, y: np.ndarray) -> np.ndarray:
-    "The partners; equal texts that nothing tells apart have one where all have the same labels."
+    "The partners; doubtful equal texts get one if all candidates have the same labels."
     partner = found.partner.copy()
     for us, js in found.doubtful:
         if len(us) <= len(js) and (y[js] == y[js[0]]).all():
             partner[us] = js[: len(us)]
     return partner
 
-# %% ../../nbs/85_import_mosei.ipynb #prepunal
+
 def _one_side(report: Report, rows: Mapping[str, dict], edges: Mapping[str, _Edges]) -> str:
-    "The side that the file is padded on: that of most modalities, that of the text in a tie."
+    "The padded side of the file: that of most modalities, in a tie that of the text."
     sides = {}
     for m in _UNALIGNED.values():
         before, after = (np.concatenate([e[m][k] for e in edges.values()]) for k in (0, 1))
@@ -766,7 +764,7 @@ class _Sources:
 
 
 def _sources(path: Path, labels: Path, report: Report) -> _Sources:
-    "Both files, once each is what it should be."
+    "Both files, checked one by one."
     data, known = read_pickle(path), read_pickle(labels)
     _refuse_mmsa(path, data)
     _refuse_mmsa(labels, known)
@@ -785,7 +783,7 @@ def _sources(path: Path, labels: Path, report: Report) -> _Sources:
     width, other = rows["train"]["t"].d, texts["train"]["t"].d
     if width != other:
         raise CaratError(
-            f"{path} has word vectors of width {width} and {labels} of {other}. Utterances are "
+            f"{path} has word vectors of width {width}, but {labels} of {other}. Utterances are "
             "paired by their words, so both must have the same vectors."
         )
     return _Sources(rows, ids, videos, {s: texts[s]["t"] for s in SPLITS}, y)
@@ -797,7 +795,7 @@ def prepare_unaligned(
     out: str | Path,  # the store to make
     # of stored features; None: float16 for words, float32 for the rest
     dtype: str | Mapping[str, str] | None = None,
-    # leave out utterances that cannot be paired, where the default refuses
+    # leave out utterances that cannot be paired; by default the import stops
     drop_unmatched: bool = False,
     overwrite: bool = False,  # replace `out` where it exists
     progress: bool = True,  # show a bar
@@ -805,9 +803,9 @@ def prepare_unaligned(
     """Turn the unaligned MOSEI file into a store, with the emotions of the aligned one.
 
     Utterances are paired by their words and their order, within each split. The store marks as
-    `ambiguous` (1) those whose words others have too, with other labels. Raises CaratError for
-    files that are damaged, hostile, or not what they should be, and where utterances have no
-    partner. Nothing is written then.
+    `ambiguous` (1) those that share their words with others that have other labels. Raises
+    CaratError for files that are damaged, hostile, or of another kind, and for utterances
+    without a partner; nothing is written then.
     """
     path, labels, out = _source(path), _source(labels), Path(out)
     report = Report("MOSEI, unaligned", [path, labels])
@@ -876,7 +874,7 @@ def _column_names(data, n: int) -> list[str] | None:
 
 
 def _mmsa_labels(path: Path, data, report: Report) -> dict[str, np.ndarray]:
-    "{split: (n, 6)}. Raises CaratError for values that are no intensities."
+    "{split: (n, 6)}. Raises CaratError for values that are not intensities."
     keys = _emotion_keys(data)
     labels = {}
     for s in SPLITS:
@@ -895,7 +893,7 @@ def _mmsa_labels(path: Path, data, report: Report) -> dict[str, np.ndarray]:
         low, high = float(np.min(y, initial=0)), float(np.max(y, initial=0))
         if not (np.isfinite(y).all() and low >= 0 and high <= 3.001):
             raise wrong_file(
-                f"{path}: the emotions of '{s}' reach from {low:g} to {high:g}, and intensities "
+                f"{path}: the emotions of '{s}' range from {low:g} to {high:g}, but intensities "
                 "lie in [0, 3]"
             )
         labels[s] = y
@@ -914,14 +912,14 @@ def _by_column(path: Path, data, key: str, y: np.ndarray) -> tuple[np.ndarray, s
     sentiment, emotions = y[:, : -len(LABELS)], y[:, -len(LABELS) :]
     if (y.sum(1) == 1).all() or not (sentiment < 0).any(0).all():
         raise CaratError(
-            f"{path}: '{key}' has {y.shape[1]} columns without names, which look like classes and "
-            f"not like emotions. Add a list of their names to the file: {', '.join(LABELS)}."
+            f"{path}: '{key}' has {y.shape[1]} columns without names, which look like classes "
+            f"rather than emotions. Add a list of their names to the file: {', '.join(LABELS)}."
         )
     return emotions, f"assumed to be in the order of CMU-MOSEI's labels: {', '.join(LABELS)}"
 
-# %% ../../nbs/85_import_mosei.ipynb #mmsaprep
+
 def _mmsa_lengths(path: Path, s: str, split: Mapping, name: str, n: int) -> np.ndarray | None:
-    "The file's own steps of each utterance, if it says them."
+    "The number of steps of each utterance according to the file, if it gives them."
     where = f"{path}: '{name}_lengths' of '{s}'"
     bert = split.get("text_bert")  # (N, 3, T): ids, mask, segments
     if name == "text" and isinstance(bert, PickledArray) and bert.ndim == 3 and len(bert) == n:
@@ -930,12 +928,12 @@ def _mmsa_lengths(path: Path, s: str, split: Mapping, name: str, n: int) -> np.n
         return None
     found = _numbers(where, v)
     if found.shape != (n,):
-        raise wrong_file(f"{where} has {len(found)} numbers, and the features have {n} rows")
+        raise wrong_file(f"{where} has {len(found)} numbers, but the features have {n} rows")
     return found.astype(np.int64)
 
 
 def _mmsa_ids(path: Path, s: str, v, n: int) -> tuple[list[str], list[str]]:
-    "Ids such as VIDEO[CLIP], which the file writes VIDEO$_$CLIP, and videos."
+    "Ids such as VIDEO[CLIP], which the file writes as VIDEO$_$CLIP, and videos."
     if isinstance(v, PickledArray) and v.ndim == 1:
         v = small_list(f"{path}: 'id' of '{s}'", v)
     if isinstance(v, (list, tuple)) and all(isinstance(i, (str, bytes)) for i in v):
@@ -965,7 +963,7 @@ def _mmsa_splits(path: Path, data, rows: Mapping, y: Mapping) -> dict[str, _Spli
 
 
 def _mmsa_window(path: Path, s: str, split: Mapping, name: str, edges, T: int, side: str):
-    "The steps of each utterance, by the zeros and by the lengths that the file gives."
+    "The steps of each utterance, from the zeros and from the lengths in the file."
     before, after = edges
     start, stop = window(before, after, T, side)
     said = _mmsa_lengths(path, s, split, name, len(start))
@@ -984,7 +982,7 @@ def prepare_mmsa(
     overwrite: bool = False,  # replace `out` where it exists
     progress: bool = True,  # show a bar
 ) -> Path:  # `out`; NAME.report.json is beside it
-    """Turn a file of MMSA into a store, where it holds emotions: t, v, a, six emotions, the words.
+    """Turn a file of MMSA with emotions into a store: t, v, a, six emotions, the words.
 
     Raises CaratError for a file without emotions, and for one that is damaged or hostile.
     """
@@ -992,7 +990,7 @@ def prepare_mmsa(
     data = read_pickle(path)
     if not is_mmsa(data):
         raise CaratError(
-            f"{path} is no file of MMSA: its splits should hold {', '.join(_MMSA)} and raw_text."
+            f"{path} is not a file of MMSA: its splits should hold {', '.join(_MMSA)} and raw_text."
         )
     if not _emotion_keys(data):
         _refuse_mmsa(path, data)

@@ -16,16 +16,16 @@ from ..core import SPELLINGS
 
 # %% ../../nbs/90_style.ipynb #7387bbb8
 MODALITY_COLORS = {"t": "#0072B2", "v": "#D55E00", "a": "#009E73"}  # Okabe and Ito
-LABEL_COLORS = {  # Paul Tol, "bright"
+LABEL_COLORS = {  # Paul Tol, "bright", but for sad
     "happy": "#CCBB44",
-    "sad": "#4477AA",
+    "sad": "#7059D8",
     "anger": "#EE6677",
     "surprise": "#66CCEE",
     "disgust": "#228833",
     "fear": "#AA3377",
     "neutral": "#999999",
 }
-LINE_COLORS = (  # for what is neither a modality nor a label, such as metrics and loss terms
+LINE_COLORS = (  # for what is neither a modality nor a label: methods, metrics, loss terms
     "#8C6BB1",
     "#B07D12",
     "#D1478F",

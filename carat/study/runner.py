@@ -28,9 +28,10 @@ from ..train.loop import fit
 from ..train.run import Run, check_free, load_run, to_json
 
 # %% ../../nbs/40_runs_over_seeds.ipynb #f259e65e
+#| fold: RunSpec
 @dataclass
 class RunSpec(Settings):
-    "A run before it is run, as plain values."
+    "A run that has not started, as plain values."
 
     store: str  # the file of the store
     out: str | None = None  # the run folder; None keeps the run in memory
@@ -50,14 +51,15 @@ class RunSpec(Settings):
         "How it is trained. Raises `CaratError` on a value that cannot be."
         return TrainConfig.preset(self.kind, self.preset, **self.training)
 
-
+# %% ../../nbs/40_runs_over_seeds.ipynb #4874b605
+#| fold: build and run
 def build(
     spec: RunSpec,  # what to run
 ) -> tuple:  # the system, the store, how it is trained
-    """What a run needs; nothing is written.
+    """Everything that a run needs; nothing is written.
 
     Raises `CaratError` for anything that does not fit."""
-    if ":" in spec.kind:  # a class of one's own, in a process that may not know it yet
+    if ":" in spec.kind:  # a class of your own, which this process may not know yet
         import_system(spec.kind)
     how, data = spec.config(), Store(spec.store)
     names = spec.modalities or None
@@ -68,7 +70,7 @@ def build(
 def run(
     spec: RunSpec,  # what to run
     overwrite: bool = False,  # replace an older run in its folder
-    resume: bool = False,  # go on with the run in its folder, which was stopped
+    resume: bool = False,  # resume the stopped run in its folder
     **how,  # progress, callbacks, checkpoint: as `fit` takes them
 ) -> Run:
     "Run it. Under torchrun every process calls this, and together they are one run."
@@ -81,6 +83,7 @@ def run(
     return fit(model, data, config, spec.out, overwrite=overwrite, resume=resume, **how)
 
 # %% ../../nbs/40_runs_over_seeds.ipynb #5267eec5
+#| fold: one seed
 def _folder(spec: RunSpec) -> Path:
     "Where a run is kept. Raises `CaratError` for one that is kept in memory."
     if spec.out is None:
@@ -115,7 +118,8 @@ def seed_folder(
     "Where the run of a seed is kept."
     return Path(out) / f"seed-{seed}"
 
-
+# %% ../../nbs/40_runs_over_seeds.ipynb #167f01c9
+#| fold: the checks
 def _check_seeds(spec, seeds, jobs, overwrite, resume):
     if len(set(seeds)) < len(seeds):
         raise CaratError(f"a seed is given twice: {' '.join(map(str, seeds))}")
@@ -126,17 +130,18 @@ def _check_seeds(spec, seeds, jobs, overwrite, resume):
     if jobs is not None and jobs < 1:
         raise CaratError(f"jobs is {jobs}; give at least 1")
     folder = _folder(spec)
-    build(spec)  # whatever is wrong is said once, before a process starts
+    build(spec)  # any mistake is reported once, before a process starts
     for seed in [] if resume else seeds:
         check_free(seed_folder(folder, seed), overwrite)
 
-
+# %% ../../nbs/40_runs_over_seeds.ipynb #0a5e3950
+#| fold: run_seeds
 def run_seeds(
     spec: RunSpec,  # what to run; its folder gets one folder per seed
     seeds,  # whole numbers, each once
     jobs: int | None = None,  # runs at a time; 1 on a CPU and up to 5 on a GPU where not given
     overwrite: bool = False,  # replace older runs
-    resume: bool = False,  # keep finished runs, go on with stopped ones
+    resume: bool = False,  # keep finished runs, resume stopped ones
     tell=None,  # called with seed and metrics as each run ends
 ) -> dict:  # seeds, valid (metric -> mean, sd), runs (seed -> its metrics): what seeds.json holds
     "One run per seed, several at a time; then their mean and spread. Raises `CaratError` as `run`."
@@ -161,7 +166,8 @@ def run_seeds(
     write_whole(_folder(spec) / "seeds.json", to_json(out, indent=1))
     return out
 
-
+# %% ../../nbs/40_runs_over_seeds.ipynb #8ca4e39a
+#| fold: mean and spread, and signals
 def _together(found: dict) -> dict:
     "Mean and spread of the runs' metrics on valid."
     valid = {k: summary(m["valid"][k] for m in found.values()) for k in METRICS}
@@ -173,7 +179,7 @@ def _together(found: dict) -> dict:
 
 @contextmanager
 def _deaf_to_ctrl_c():
-    "Processes that start in this block never get Ctrl-C; for this one it waits for the end."
+    "Processes started in this block never receive Ctrl-C; this one receives it afterwards."
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -185,7 +191,7 @@ def _deaf_to_ctrl_c():
 
 
 class _PassedOn:
-    "Ctrl-C and a polite kill reach the workers of a pool through this process; they save and stop."
+    "Passes Ctrl-C and SIGTERM on to the workers of a pool, which save and stop."
 
     def __init__(self, pool):
         self.pool, self.before = pool, {}
@@ -201,7 +207,7 @@ class _PassedOn:
             for number in (signal.SIGTERM, signal.SIGINT):
                 self.before[number] = signal.signal(number, self._hear)
         except ValueError:  # not the main thread
-            log.debug("signals are heard by the main thread only")
+            log.debug("only the main thread receives signals")
         return self
 
     def __exit__(self, kind, error, trace):

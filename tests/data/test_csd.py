@@ -375,7 +375,7 @@ def test_a_full_disk_keeps_what_was_done(tmp_path, monkeypatch):
     with monkeypatch.context() as m:
         m.setattr(np, "savez", full)
         said = message(lambda: make(folder, folds=folds))
-    assert "No space left" in said and "is kept" in said
+    assert "No space left" in said and "are kept" in said
     assert (
         sorted(p.name for p in (tmp_path / ".s.h5.csd-work").iterdir())
         == ["lock", "manifest.json", "part-00000.npz"]

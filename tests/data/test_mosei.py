@@ -319,7 +319,7 @@ def test_exchanged_modalities(tmp_path):
     )
     check_aligned(other, SMALL)
     assert other.modalities == {"t": 6, "v": 3, "a": 4} and any(
-        "taken as the file names them" in n for n in json.loads(other.attrs["report"])["notes"]
+        "file decide which modality" in n for n in json.loads(other.attrs["report"])["notes"]
     )
 
 
@@ -1125,7 +1125,7 @@ def test_mmsa_without_emotions(tmp_path):
         for word in ("MMSA", "text 768 wide", "regression_labels", "no emotions", "unaligned_50"):
             assert word in said, said
         assert "damaged" not in said
-    assert "no file of MMSA" in message(prepare_mmsa, labels, tmp_path / "s.h5")
+    assert "not a file of MMSA" in message(prepare_mmsa, labels, tmp_path / "s.h5")
     assert "MMSA" in message(prepare_m3ed, path, tmp_path / "s.h5", progress=False)
     assert not (tmp_path / "s.h5").exists()
 
@@ -1187,7 +1187,7 @@ def test_commands(tmp_path, capsys):
     assert "by row number" in capsys.readouterr().out
     for argv, words in (
         (["--out", "x"], "exactly one"),
-        (["--mmsa", a, "--out", "x"], "no file of MMSA"),
+        (["--mmsa", a, "--out", "x"], "not a file of MMSA"),
         (["--aligned", a, "--csd", tmp_path, "--out", "x"], "exactly one"),
         (["--unaligned", u, "--out", "x"], "--labels"),
         (["--aligned", a, "--labels", a, "--out", "x"], "--labels belongs"),

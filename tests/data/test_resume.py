@@ -43,11 +43,11 @@ def test_names_of_folders_keep_work_apart(tmp_path):
 @pytest.mark.parametrize(
     "before, words",
     [
-        ({**MANIFEST, "options": [False]}, "other options,"),
-        ({"sources": 1}, "other sources and options,"),
-        ([1], "other sources and options,"),
-        ("damaged", "other sources and options,"),
-        ("gone", "other sources and options,"),
+        ({**MANIFEST, "options": [False]}, "other options."),
+        ({"sources": 1}, "other sources and options."),
+        ([1], "other sources and options."),
+        ("damaged", "other sources and options."),
+        ("gone", "other sources and options."),
     ],
 )
 def test_other_work_is_removed_and_said(tmp_path, before, words):
@@ -99,7 +99,7 @@ def test_a_disk_that_refuses(tmp_path, monkeypatch):
         work.save(0, {"x": np.ones(2)}, {})
         monkeypatch.setattr(os, "fsync", full)
         said = message(work.save, 1, {"x": np.ones(2)}, {})
-    assert "No space left" in said and "is kept" in said
+    assert "No space left" in said and "are kept" in said
     assert sorted(p.name for p in work.path.iterdir()) == [
         "lock",
         "manifest.json",

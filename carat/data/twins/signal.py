@@ -26,7 +26,7 @@ def generator(
     "A random generator for one purpose, so that an option for one draw changes no other draw."
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([*key])))
 
-
+# %% ../../../nbs/18_signal.ipynb #191bd21c
 def check_seed(
     seed: int,  # of a twin's clips
 ):
@@ -212,7 +212,7 @@ def check_missing(
     if not 0 <= missing < 1:
         raise CaratError(f"missing is {missing}; it must be a share in [0, 1).")
 
-
+# %% ../../../nbs/18_signal.ipynb #eb2d12d5
 def draw_present(
     n: int,  # clips
     M: int,  # modalities
