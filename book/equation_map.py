@@ -1,5 +1,6 @@
-"The map of the equations: their chapters, symbols and proofs, with a section per paper."
+"The map of the equations: chapters, symbols, proofs, and the mutants that these kill, by paper."
 
+from . import mutants
 from .chapters import assertions
 from .equations import CARAT, NUMBERS
 from .facts import facts
@@ -46,7 +47,24 @@ def summary(paper):
     return (
         f"{said} {checks}: **{len(passed(proofs))} of {len(proofs)} passed in this build**"
         + (f" ({where})" if where else "")
-        + ". A proof may belong to more than one equation.\n"
+        + ". A proof may belong to more than one equation."
+        + tried([m for m in mutants.declared() if m.equations and m.equations[0].paper == paper])
+        + "\n"
+    )
+
+
+def killed(found):
+    "Those of some mutants that a proof kills."
+    return [m for m in found if mutants.killers(mutants.record(), m)]
+
+
+def tried(found):
+    "A sentence on the mutants of a paper's equations; nothing where it has none."
+    if not found:
+        return ""
+    late = [s for s in mutants.judged() if mutants.changed(s)]
+    return f" They kill **{len(killed(found))} of {count(len(found), 'mutant')}**." + (
+        f" Code of {', '.join(late)} has changed since its mutants ran last." if late else ""
     )
 
 
@@ -61,11 +79,12 @@ def overview(paper):
                 f"[{f.chapters[e.cell.chapter].name}](#{equation.target})",
                 ", ".join(reference(d) for d in e.symbols),
                 f"{len(passed(e.proofs))} of {len(e.proofs)}",
+                f"{len(killed(e.mutants))} of {len(e.mutants)}" if e.mutants else "–",
                 time_of(sum(c.seconds or 0 for c in e.proofs)),
             )
         )
-    header = "Eq.", "chapter", "symbols", "proofs passed", "time"
-    return container("equation-map", table(header, rows, "lllrr"))
+    header = "Eq.", "chapter", "symbols", "proofs passed", "mutants killed", "time"
+    return container("equation-map", table(header, rows, "lllrrr"))
 
 
 def aligned(tex):
@@ -73,14 +92,41 @@ def aligned(tex):
     return tex.replace("{align}", "{aligned}").replace("{gather}", "{gathered}")
 
 
-def proof_row(cell, home):
-    "A proof in the table of an equation whose chapter is `home`."
+def cell_row(cell, number, found, home):
+    "A cell in the table of what kills what; `home` is the chapter whose number need not be said."
     result, chapter = outcome(cell), facts().chapters[cell.chapter]
-    about = f"[{without_links(lead(cell.text, cell.heading))}](#{cell.anchor})"
+    about = without_links(lead(cell.text, cell.heading))
+    about = f"{about} (hidden)" if cell.hidden else f"[{about}](#{cell.anchor})"
     if cell.chapter != home:
-        about += f" ([{chapter.number}](#{cell.anchor}))"
+        about += f" ({chapter.number})"
     mark = f"[{result}]{{.{result.replace(' ', '-')}}}"
-    return mark, about, assertions(cell.tree), time_of(cell.seconds)
+    dead = mutants.kills(cell, found)
+    kills = "–" if dead is None else len(dead) or "none"
+    return number, mark, about, kills, assertions(cell.tree), time_of(cell.seconds)
+
+
+def code(text):
+    return f"`{' '.join(text.split())}`"
+
+
+def mutant_row(mutant, numbers):
+    "A mutant in the table of what kills what; `numbers` are those of the cells."
+    by = [numbers[k] for k in mutants.killers(mutants.record(), mutant) if k in numbers]
+    what = f"{mutant.mistake}<br>{code(mutant.old)} → {code(mutant.new)}"
+    return mutant.kind, what, ", ".join(map(str, by)) or "survives"
+
+
+def what_kills_what(cells, properties, found, home):
+    "Two tables: the cells with the number of mutants that they kill; the mutants with their cells."
+    numbers = {(c.chapter, c.id): i for i, c in enumerate(cells, 1)}
+    rows = [cell_row(c, numbers[c.chapter, c.id], found, home) for c in cells]
+    rows += [cell_row(c, "property", found, home) for c in properties]
+    header = "", "result", "what the cell shows", "kills", "assertions", "time"
+    out = [container("proofs", table(header, rows, "lllrrr"))]
+    if found:
+        rows = [mutant_row(m, numbers) for m in found]
+        out.append(container("mutants", table(("mutant", "mistake", "killed by"), rows)))
+    return out
 
 
 def section(equation):
@@ -92,13 +138,28 @@ def section(equation):
     mine = equation.paper == CARAT
     heading = f"## Equation {equation.number}" if mine else f"### {equation}"
     symbols = ", ".join(reference(d) for d in e.symbols)
-    rows = [proof_row(c, e.cell.chapter) for c in e.proofs]
     return [
         f"(map-{equation.target})=\n{heading}\n",
         f"$$\n{tex}\n$$\n",
         f"Chapter [{chapter.name}](#{equation.target}) · exported as {symbols}\n",
-        container("proofs", table(("result", "proof", "assertions", "time"), rows, "llrr")),
+        *what_kills_what(e.proofs, e.properties, e.mutants, e.cell.chapter),
     ]
+
+
+def unnumbered():
+    "The mutants of formulas without a number, by chapter."
+    out, f = [], facts()
+    without = [m for m in mutants.declared() if not m.equations and m.chapter in f.chapters]
+    for stem in dict.fromkeys(m.chapter for m in without):
+        found = [m for m in without if m.chapter == stem]
+        ids = {c.id for m in found for c in mutants.witnesses(m)}
+        cells = [c for c in f.chapters[stem].cells if c.id in ids]
+        by = [c for c in cells if mutants.kills(c, found) != []]
+        chapter = f.chapters[stem]
+        said = f"Chapter [{chapter.name}]({stem}.ipynb) has formulas without numbers."
+        out += [f"## {chapter.title}\n", said + tried(found) + "\n"]
+        out += what_kills_what(by, [c for c in cells if c not in by], found, stem)
+    return out
 
 
 def equation_map():
@@ -108,4 +169,6 @@ def equation_map():
             out.append(f"## Equations of {paper}\n")
         out += [summary(paper), overview(paper)]
         out += [part for equation in f.of_paper(paper) for part in section(equation)]
+        if paper == CARAT:
+            out += unnumbered()
     return "\n".join(out)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from functools import lru_cache
 
-from . import ROOT, digest, module_file, notebooks
+from . import ROOT, digest, module_file, mutants, notebooks
 from .chapters import Cell, assertions, assigned, ast_source, names_in, parsed, read_chapter
 from .equations import CARAT, NUMBERS, Equation, mentioned, proved, tagged
 from .examples import Example, find_examples
@@ -55,13 +55,23 @@ class Definition:
 
 @dataclass
 class EquationEntry:
-    "An equation with its chapter, the symbols that implement it, and its proofs."
+    """An equation with its chapter, the symbols that implement it, its proofs and its mutants.
+
+    A cell that is called a proof and notices none of the mutants is a property."""
 
     equation: Equation
     cell: Cell = field(repr=False)
     tex: str  # without its tag
     symbols: list = field(default_factory=list)
     proofs: list = field(default_factory=list)
+    properties: list = field(default_factory=list)
+    mutants: list = field(default_factory=list)
+
+    @property
+    def cells(self):
+        "All cells that were meant to prove it, in the book's order."
+        both = [*self.proofs, *self.properties]
+        return sorted(both, key=lambda c: (c.chapter != self.cell.chapter, c.chapter, c.index))
 
 
 @dataclass
@@ -192,6 +202,7 @@ class Facts:
         self.recorded = sorted(p.stem for p in (ROOT / "results").glob("*.json"))
         for e in self.equations.values():
             e.symbols = self.symbols_for(e)
+            e.mutants = [m for m in mutants.declared() if e.equation in m.equations]
         for c in self.chapters.values():
             for cell in c.cells:
                 self.take_proof(c, cell)
@@ -318,7 +329,8 @@ class Facts:
             if entry is None:
                 self.wrong.append(f"{where} proves {equation}, which no chapter has")
                 continue
-            entry.proofs.append(cell)
+            kills = mutants.kills(cell, entry.mutants)
+            (entry.properties if kills == [] else entry.proofs).append(cell)
             if not any(d.name in reached for d in entry.symbols):
                 names = ", ".join(d.short for d in entry.symbols)
                 self.wrong.append(f"{where} proves {equation} but reaches none of: {names}")
@@ -333,8 +345,10 @@ class Facts:
             home = e.cell.chapter
             if not e.symbols:
                 out.append(f"{equation} has no exported symbol: no docstring in {home} names it")
-            if not e.proofs:
+            if not e.cells:
                 out.append(f"{equation} has no proof: no cell says `#| proves: {equation.tag}`")
+            elif not e.proofs:
+                out.append(f"{equation} has no proof: no cell notices one of its mutants")
         return out + [
             f"{d.qualified} has no example: no shown cell uses it"
             for d in self.definitions.values()

@@ -76,7 +76,11 @@ class Project:
 
     def __init__(self, root, cells):
         self.root, self.html = root, root / "_build" / "html"
-        shutil.copytree(book.ROOT / "book", root / "book", ignore=shutil.ignore_patterns("*.png"))
+        shutil.copytree(
+            book.ROOT / "book",
+            root / "book",
+            ignore=shutil.ignore_patterns("*.png", "mutants.[jt]*"),
+        )
         for name in COPIED:
             shutil.copy(book.ROOT / name, root)
         (root / "nbs").mkdir()
