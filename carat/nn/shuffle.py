@@ -118,7 +118,7 @@ def aggregation_loss(
     attached: str = "source",  # as in `shuffle`
     weight: torch.Tensor | None = None,  # (C,) what a positive of each label weighs; None: 1
 ) -> dict:  # "agg" and, with draws, "shuffled": scalars before the weight gamma_sf
-    "The two terms of Eq. 14: cross-entropies averaged over samples, present modalities and labels."
+    "The two terms of Eq. 14, averaged over samples, present modalities and labels."
     shown = present[:, :, None]  # (B, M, 1)
     terms = {"agg": bce(h_c(V), y[:, None], shown, weight)}
     if draws is not None:

@@ -253,7 +253,7 @@ class Forward:
     D: torch.Tensor | None  # (B, M, C, d_z) intrinsic vectors
     logits: dict  # level -> (B, M, C), h_m of every modality
     s: dict  # level -> (B, C), the largest over modalities (Eq. 4)
-    leaned: dict  # level -> (B, C) int64, the modality that won there, -1 where the sample has none
+    leaned: dict  # level -> (B, C) int64, the modality that won there, -1 where there is none
 
 # %% ../../nbs/28_carat.ipynb #0792da18
 def _keep(U, present):
