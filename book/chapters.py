@@ -9,7 +9,7 @@ from functools import cached_property, lru_cache
 from . import EXECUTED, code_digest, directives, is_run, read_notebook, without_directives
 from .equations import CARAT, tagged, tags
 
-CHECKS = re.compile(r"^(test_\w+|assert_\w+|gradcheck|gradgradcheck)$")
+CHECKS = re.compile(r"^(test_\w+|assert_\w+|check_\w+|gradcheck|gradgradcheck)$")
 SHOWN = ("text/html", "image/png", "text/myst")  # outputs that are no plain text
 
 
@@ -132,7 +132,7 @@ def assigned(node):
 
 
 def assertions(tree):
-    "How many checks a cell makes: assert statements, and calls of assert_close, gradcheck, ..."
+    "How many checks a cell makes: assert statements, calls of assert_close, check_pool, ..."
     asserts = [n for n in ast.walk(tree) if isinstance(n, ast.Assert)]
     inside = {id(x) for a in asserts for x in ast.walk(a.test)}
     calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and id(n) not in inside]
