@@ -71,7 +71,7 @@ def _arrays(
         )
     _imported(path)
 
-
+# %% ../nbs/70_command_line.ipynb #088c3cfd
 def _mosei(
     out: Path,
     aligned: Path | None = None,
@@ -167,7 +167,7 @@ def _mosei(
     elif unaligned is not None and labels is not None:
         _imported(prepare_unaligned(unaligned, labels, out, drop_unmatched=drop_unmatched, **how))
 
-
+# %% ../nbs/70_command_line.ipynb #7b7118b2
 def _m3ed(features: Path, out: Path, annotation: Path | None = None, overwrite: bool = False):
     """Make a store of M3ED: a sample is a dialogue, a step an utterance.
 
@@ -190,7 +190,7 @@ def _m3ed(features: Path, out: Path, annotation: Path | None = None, overwrite: 
         )
     )
 
-
+# %% ../nbs/70_command_line.ipynb #011d1f87
 def _twin(
     out: Path,
     like: Literal["mosei", "mosei-unaligned", "m3ed"] = "mosei",
@@ -242,7 +242,7 @@ def _twin(
 
     _made(write_m3ed_twin(out, **how))
 
-
+# %% ../nbs/70_command_line.ipynb #08a2b8f4
 def _made(path):
     from carat.data.store import Store
 
@@ -353,13 +353,13 @@ def _above(comments, line, lines) -> str:
 def sentences(
     cls: type,  # a dataclass
 ) -> dict[str, str]:  # field -> the comment beside it, or else above it
-    "What a configuration says about its fields, inherited ones included."
+    "The comments of a configuration's fields, inherited ones included."
     found = {}
     for base in reversed(cls.__mro__):
         try:
             source = textwrap.dedent(inspect.getsource(base))
         except (OSError, TypeError):
-            continue  # made on the spot, without a source of its own
+            continue  # made at run time, without source code
         comments, lines = _comments(source), source.splitlines()
         for node in ast.iter_child_nodes(ast.parse(source).body[0]):
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
@@ -368,9 +368,9 @@ def sentences(
                 found[node.target.id] = beside or _above(comments, node.lineno - 1, lines)
     return found
 
-
+# %% ../nbs/70_command_line.ipynb #0104b541
 def _option_type(field, default):
-    "The type of a field as an option; choices are text, which the configuration itself refuses."
+    "The type of a field as an option; the configuration itself checks choices."
     if field.type is tuple:
         return tuple[type(default[0]) if default else str, ...]
     return str if get_origin(field.type) is Literal else field.type
@@ -381,7 +381,7 @@ def options_of(
     values: dict,  # fields of the preset, in place of the class's defaults
     name: str = "Options",  # of the class that is made
 ) -> type:  # a dataclass: one field per option, with its sentence
-    "What a configuration offers on the command line: every field but those that the store decides."
+    "The options of a configuration: every field except those that the store decides."
     said, made = sentences(config), []
     for f in dataclasses.fields(config):
         if f.name in _CHOSEN_BY_DATA:
@@ -389,19 +389,19 @@ def options_of(
         factory = f.default_factory
         usual = f.default if factory is dataclasses.MISSING else factory()
         default, kind = values.get(f.name, usual), _option_type(f, usual)
-        if f.name == "max_steps":  # the data's own, if nobody says otherwise
+        if f.name == "max_steps":  # the longest sequence of the data by default
             default, kind = None, int | None
         option = Annotated[kind, arg(help=said.get(f.name, ""))]
         made.append((f.name, option, dataclasses.field(default=default)))
     return dataclasses.make_dataclass(name, made, frozen=True)
 
-
+# %% ../nbs/70_command_line.ipynb #d5dea143
 def given(
     argv,  # the command line
     config: type,  # a configuration class
     prefix: str = "",  # of its options, such as "model."
 ) -> set[str]:  # names of fields
-    "The fields that a command line names. What is named is used, also where it equals the default."
+    "The fields that a command line names, also where they equal the default."
     names, found = {f.name for f in dataclasses.fields(config)}, set()
     for word in argv:
         if not word.startswith(f"--{prefix}"):
@@ -412,7 +412,7 @@ def given(
 
 # %% ../nbs/70_command_line.ipynb #57b8dbe7
 def _early(argv, flag, default):
-    "An option that decides which other options there are."
+    "The value of an option that decides which other options exist."
     for i, word in enumerate(argv):
         if word == flag and i + 1 < len(argv):
             return argv[i + 1]
@@ -422,7 +422,7 @@ def _early(argv, flag, default):
 
 
 def _class_of(kind):
-    "A system's class; one of the user's own is looked for in the working directory, too."
+    "A system's class; a class of your own is also searched in the working directory."
     from carat.system import import_system, system
 
     if ":" not in kind:
@@ -500,7 +500,7 @@ def _train_command(argv):
 
     return train
 
-
+# %% ../nbs/70_command_line.ipynb #6c8fb973
 class _Stopped(KeyboardInterrupt):
     "A run that a person stopped, with what to do about it."
 
@@ -549,7 +549,7 @@ def _train_seeds(spec, seeds, jobs, overwrite, resume, quiet):
         print(f"valid, {len(seeds)} seeds:")
         _print_spread(out["valid"], _valid_labels(spec))
 
-
+# %% ../nbs/70_command_line.ipynb #5a3c01fd
 def _valid_labels(spec):
     from carat.data.store import Store
 
@@ -557,12 +557,12 @@ def _valid_labels(spec):
 
 
 def _print_ceiling(y):
-    "Why Acc may lie far below F1: whoever shows no emotion counts 0."
+    "Say why Acc may lie far below F1: a sample without labels counts 0."
     silent = int((y.sum(1) == 0).sum())
     if silent:
         print(
-            f"  Acc counts 0 for a sample without labels: of these {len(y):,} samples "
-            f"{silent:,} have none, so it is at most {1 - silent / len(y):.3f}"
+            f"  {silent:,} of {len(y):,} samples have no label and count 0 in Acc, "
+            f"so Acc is at most {1 - silent / len(y):.3f}"
         )
 
 
@@ -608,7 +608,7 @@ def _check_output(path, overwrite):
 
 
 def _load(run, device, kind):
-    "A run; of a class of the user's own once that has been imported."
+    "A run; the class of a system of your own is imported first."
     from carat.core import CaratError
     from carat.train import load_run
 
@@ -618,7 +618,7 @@ def _load(run, device, kind):
         raise CaratError(f"{run} is a file: give the run folder first, then the data")
     return load_run(run, device)
 
-
+# %% ../nbs/70_command_line.ipynb #9362d614
 def _evaluate(
     run: Positional[Path],
     store: Positional[Path],
@@ -629,7 +629,7 @@ def _evaluate(
     overwrite: bool = False,
     kind: str | None = None,
 ):
-    """Measure a trained system on a split, beside predictors that have seen nothing.
+    """Measure a trained system on a split, beside predictors that never look at a clip.
 
     Args:
         run: The run folder, or the folder of several seeds: then mean and spread, and each run.
@@ -678,7 +678,7 @@ def _evaluate_seeds(folder, data, split, threshold, device, kind):
     _print_spread(spread, data[split].y)
     return dict(split=split, spread=spread, runs=runs)
 
-
+# %% ../nbs/70_command_line.ipynb #5435bacd
 def _predict(
     run: Positional[Path],
     clips: Positional[Path],
@@ -689,10 +689,10 @@ def _predict(
     overwrite: bool = False,
     kind: str | None = None,
 ):
-    """Write what a trained system says about every clip, as CSV; labels are not needed.
+    """Write the predictions of a trained system for every clip as CSV; labels are not needed.
 
-    One line per clip: id, chosen labels, the score of every label, and what else the system says,
-    such as the modality that each label leaned on.
+    One line per clip: id, chosen labels, the score of every label, and further answers such as the
+    modality that each label leaned on.
 
     Args:
         run: The run folder.
@@ -713,7 +713,7 @@ def _predict(
     found.write_csv(out)
     print(f"{out}: {len(found.id)} samples, a label is chosen above {_shown(found.threshold)}")
 
-
+# %% ../nbs/70_command_line.ipynb #a4c2549c
 def _plot(
     run: Positional[Path],
     store: Positional[Path | None] = None,
@@ -787,16 +787,16 @@ def commands(
     app.command(name="export")(_export)
     return app
 
-
+# %% ../nbs/70_command_line.ipynb #ac311e81
 class _Print(logging.Handler):
-    "What the library says on the way, printed."
+    "Prints the library's messages."
 
     def emit(self, record):
         print(self.format(record), flush=True)
 
 
 def _listen(argv):
-    "Print the library's messages, but only warnings where nobody wants to hear them."
+    "Print the library's messages; with --quiet only its warnings."
     log = logging.getLogger("carat")
     log.handlers = [h for h in log.handlers if not isinstance(h, _Print)] + [_Print()]
     log.setLevel(logging.WARNING if "--quiet" in argv else logging.INFO)
@@ -831,9 +831,9 @@ def _run(argv):
     about = "Recognise several emotions at once from text, vision and audio."
     commands(argv).cli(prog="carat", description=about, args=argv or ["--help"])
 
-
+# %% ../nbs/70_command_line.ipynb #224a30bf
 def _mistake(error) -> str | None:
-    "The sentence for an error that is the user's to mend; None for a fault of the program."
+    "The sentence for an error that the user can mend; None for a fault of the program."
     core, torch = sys.modules.get("carat.core"), sys.modules.get("torch")
     if core is not None and isinstance(error, core.CaratError):
         return str(error)
@@ -844,7 +844,7 @@ def _mistake(error) -> str | None:
 
 def main(
     argv=None,  # the arguments; those of the process where not given
-) -> int:  # 0; 2 for a mistake of the user, 130 after Ctrl-C, 141 where nobody reads the output
+) -> int:  # 0; 2 for a mistake of the user, 130 after Ctrl-C, 141 if nobody reads the output
     "The command `carat`."
     argv = list(sys.argv[1:] if argv is None else argv)
     _listen(argv)
@@ -853,7 +853,7 @@ def main(
             _run(argv)
         finally:
             sys.stdout.flush()
-    except BrokenPipeError:  # who read the output has gone, as `| head` does
+    except BrokenPipeError:  # the reader of the output has gone, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt as e:

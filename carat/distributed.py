@@ -15,15 +15,15 @@ from .core import CaratError
 
 # %% ../nbs/72_many_devices.ipynb #b7d36f65
 def ranks() -> tuple[int, int]:  # (rank, world)
-    "Number of this process and number of all, (0, 1) where there is no process group."
+    "The number of this process and the number of processes, (0, 1) without a process group."
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
 
-
+# %% ../nbs/72_many_devices.ipynb #846dd2a7
 def join_ranks(
     device: str | None = None,  # "cpu" or "cuda"; None: CUDA if every local process can have one
-) -> str | None:  # the device of this process; `device` as given where torchrun did not start it
+) -> str | None:  # the device of this process; without torchrun, `device` as given
     """Join the process group that `torchrun` announces in the environment.
 
     Raises `CaratError` where there are fewer devices than processes."""
@@ -52,16 +52,16 @@ def leave_ranks():
 
 # %% ../nbs/72_many_devices.ipynb #a1a86e0f
 class _Gather(torch.autograd.Function):
-    """Rows of all ranks in the order of one process.
+    """The rows of all ranks in the order of one process.
 
-    The gradient of a rank is that of its own rows, times the number of ranks."""
+    A rank receives the gradient of its own rows, times the number of ranks."""
 
     @staticmethod
     def forward(ctx, x, total):
         _, world = ranks()
         ctx.mine = len(x)
-        filling = x.new_zeros(-(-total // world) - len(x), *x.shape[1:])  # at most one row
-        mine = torch.cat([x, filling]).contiguous()
+        filler = x.new_zeros(-(-total // world) - len(x), *x.shape[1:])  # at most one row
+        mine = torch.cat([x, filler]).contiguous()
         every = mine.new_empty(world, *mine.shape)
         dist.all_gather(list(every.unbind()), mine)
         rows = every.transpose(0, 1).flatten(0, 1)  # row i of rank r is row i W + r
@@ -72,14 +72,14 @@ class _Gather(torch.autograd.Function):
         rank, world = ranks()
         return grad[rank::world][: ctx.mine] * world, None
 
-
+# %% ../nbs/72_many_devices.ipynb #122c8996
 def gather_rows(
     x: torch.Tensor,  # (b, ...) rows rank, rank + world, ... of a batch
     total: int,  # B, rows of the whole batch
 ) -> torch.Tensor:  # (B, ...) on every rank; `x` itself where there is one process
     """The rows of all ranks in the order of one process.
 
-    They have a gradient, to be averaged over ranks by `average_gradients`."""
+    They pass gradients back, which `average_gradients` averages over ranks."""
     if ranks()[1] == 1:
         return x
     if x.dtype == torch.bool:
@@ -103,7 +103,7 @@ def average_gradients(
 ) -> None:
     """Replace every gradient by its mean over the ranks, in one exchange.
 
-    A gradient that a rank does not have counts as zero."""
+    A missing gradient counts as zero."""
     if (world := ranks()[1]) == 1:
         return
     parameters = list(parameters)
@@ -117,12 +117,12 @@ def average_gradients(
     for p, part in zip(parameters, parts, strict=True):
         p.grad.copy_(part.view_as(p))
 
-
+# %% ../nbs/72_many_devices.ipynb #9f67f980
 @torch.no_grad()
 def share_sum(
     x: torch.Tensor,  # a part of a sum
 ) -> torch.Tensor:  # the sum over ranks, in place
-    "Add up what the ranks computed in parts."
+    "The sum of a tensor over all ranks."
     if ranks()[1] > 1:
         dist.all_reduce(x)
     return x

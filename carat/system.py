@@ -116,7 +116,6 @@ def register(
     _REGISTERED[kind] = cls
 
 # %% ../nbs/30_system.ipynb #fd48b60b
-#| fold: the class of a name
 def system(
     kind: str,  # one of `kinds()`
 ) -> type:  # the class that follows `System`
@@ -140,7 +139,6 @@ def system(
     )
 
 # %% ../nbs/30_system.ipynb #689b07b5
-#| fold: the class at a place
 def import_system(
     path: str,  # "module:Class", found as Python finds modules
 ) -> type:  # the class, registered under that name
@@ -162,7 +160,6 @@ def import_system(
     return cls
 
 # %% ../nbs/30_system.ipynb #31db6ed0
-#| fold: the name of a class
 def kind_of(
     cls: type,  # a class that follows `System`
 ) -> str | None:  # its name; None where it has none
@@ -230,7 +227,6 @@ def unread(
     return out
 
 # %% ../nbs/30_system.ipynb #c983e378
-#| fold: make_model
 def make_model(
     kind: str,  # one of `kinds()`
     data,  # its labels, widths and lengths are the model's

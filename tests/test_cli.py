@@ -407,8 +407,8 @@ def test_why_acc_lies_below_f1_is_said_beside_it(folder, capsys):
     silent = int((y.sum(1) == 0).sum())
     assert silent
     said = capsys.readouterr().out
-    assert f"of these {len(y)} samples {silent} have none" in said
-    assert f"so it is at most {1 - silent / len(y):.3f}" in said
+    assert f"{silent} of {len(y)} samples have no label and count 0 in Acc" in said
+    assert f"so Acc is at most {1 - silent / len(y):.3f}" in said
 
 
 @pytest.mark.parametrize(

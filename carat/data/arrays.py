@@ -23,8 +23,8 @@ from .writer import StoreWriter, as_array
 
 # %% ../../nbs/71_arrays.ipynb #c4700c64
 _BLOCK = 32 << 20  # bytes of padded features that are read at a time
-_ROLES = ("y", "split", "id", "labels", "modalities")  # arrays that a name gives a role
-_PARTS = ("length", "mask", "values", "offsets")  # what a modality's further arrays end with
+_ROLES = ("y", "split", "id", "labels", "modalities")  # names with a fixed role
+_PARTS = ("length", "mask", "values", "offsets")  # endings of a modality's further arrays
 _ORDER = ("t", "text", "v", "vision", "visual", "a", "audio", "acoustic")
 
 
@@ -35,7 +35,7 @@ class _Part:
     split: str | None  # of all its samples; None where an array says it
     where: str  # for messages
     arrays: Mapping[str, Any]  # read when they are indexed
-    file: h5py.File | None = None  # to be closed in the end
+    file: h5py.File | None = None  # to be closed at the end
 
     def __post_init__(self):
         given, self.arrays = self.arrays, {}
@@ -56,7 +56,7 @@ class _Part:
 
 
 def _taken(key: str, v):
-    "An array as it is used here: tensors and plain lists become NumPy arrays."
+    "An array in the form used here: tensors and plain lists become NumPy arrays."
     if isinstance(v, torch.Tensor):
         return as_array(v)
     if isinstance(v, (list, tuple)):
@@ -65,7 +65,7 @@ def _taken(key: str, v):
             return np.asarray(v)
     return v
 
-
+# %% ../../nbs/71_arrays.ipynb #b6e6341f
 def _open_parts(source) -> list[_Part]:
     "The arrays of a mapping, an .npz, an HDF5 file, or a folder of these."
     if isinstance(source, Mapping):
@@ -174,7 +174,7 @@ def _owner(key: str, arrays: Mapping) -> str:
 
 
 def _kind(part: _Part, name: str, n: int) -> str:
-    "What an array is, by its type: ragged, pieces, step, padded, strings or numbers."
+    "The kind of an array, by its type: ragged, pieces, step, padded, strings or numbers."
     if f"{name}_values" in part.arrays:
         return "ragged"
     if name not in part.arrays:
@@ -210,13 +210,13 @@ def _kind(part: _Part, name: str, n: int) -> str:
         )
     return "step" if v.ndim == 2 else "padded"
 
-
-_KEPT = ("strings", "numbers")  # what is no feature stays with its sample
+# %% ../../nbs/71_arrays.ipynb #f7b90e93
+_KEPT = ("strings", "numbers")  # kept with the sample, not a feature
 _AWAY = "Leave it out, or name the modalities that you want (`modalities`, --modalities)."
 
 
 def _kinds(part: _Part, n: int, wanted: Sequence[str] | None = None) -> dict[str, str]:
-    "{name: kind} of all arrays but those that a name gives a role."
+    "{name: kind} of all arrays except those with a fixed role."
     names, kinds = dict.fromkeys(_owner(k, part.arrays) for k in part.arrays if k not in _ROLES), {}
     for name in names:
         try:
@@ -224,12 +224,12 @@ def _kinds(part: _Part, n: int, wanted: Sequence[str] | None = None) -> dict[str
         except CaratError:
             if wanted is None or name in wanted:
                 raise
-            kinds[name] = "unfit"  # nobody asked for it
+            kinds[name] = "unfit"  # it was not asked for
     return kinds
 
 
 def _told(part: _Part, name: str, kind: str, used: bool) -> str:
-    "What the report says of an array."
+    "The line of the report about an array."
     a = part.arrays
     if kind == "unfit":
         return f"'{name}': no array of these samples; left out, since the modalities were named"
@@ -258,7 +258,7 @@ def check_offsets(
     values,  # (rows, d) array or HDF5 data set
     offsets,  # (n + 1,)
 ) -> np.ndarray:  # (n + 1,) int64
-    "Offsets that fit their values. Raises CaratError for others."
+    "Offsets as int64, checked against their values. Raises CaratError where they do not fit."
     if values.ndim != 2:
         raise CaratError(
             f"{where}: the values of modality '{modality}' have shape {values.shape}, "
@@ -284,7 +284,7 @@ def check_offsets(
         )
     return o
 
-
+# %% ../../nbs/71_arrays.ipynb #138949b4
 def _ragged_reader(part: _Part, m: str, n: int):
     a = part.arrays
     if f"{m}_offsets" not in a:
@@ -345,7 +345,7 @@ def _step_reader(part: _Part, m: str, n: int):
 
     return a[m].shape[1], read
 
-
+# %% ../../nbs/71_arrays.ipynb #2f09f530
 def _padded_reader(part: _Part, m: str, n: int):
     v, T = part.arrays[m], part.arrays[m].shape[1]
     if f"{m}_mask" in part.arrays:
@@ -414,13 +414,13 @@ _ALIASES = {
 
 
 def _split_name(name: str) -> str:
-    "train, valid or test for whatever is a usual name of these; another name as it is."
+    "train, valid or test for their usual spellings; any other name unchanged."
     low = name.strip().lower()
     return low if low in SPLITS else _ALIASES.get(low, name.strip())
 
 
 def _count(part: _Part) -> int:
-    "How many samples there are: as many as labels, else as ids, else as the first array says."
+    "The number of samples: that of the labels, else of the ids, else of the first array."
     a = {k: v for k, v in part.arrays.items() if _in_pieces(v) or v.ndim > 0}
     for key in ("y", "id", "split"):
         if key in a:
@@ -434,7 +434,7 @@ def _count(part: _Part) -> int:
 
 
 def _check_y(part: _Part):
-    "Refuse labels that are no columns of numbers, and labels without splits."
+    "Refuse labels that are not columns of numbers, and labels without splits."
     a = part.arrays
     if "split" in a and not _is_text(a["split"]):
         raise CaratError(
@@ -455,7 +455,7 @@ def _check_y(part: _Part):
             "'split'."
         )
 
-
+# %% ../../nbs/71_arrays.ipynb #0416fe8e
 def _agreed_labels(parts: list[_Part], labels) -> list[str]:
     "The names of the labels, the same in every part; none where no part has labels."
     labelled = [p for p in parts if "y" in p.arrays]
@@ -525,9 +525,9 @@ def _agreed_modalities(parts: list[_Part], kinds: list[dict], modalities) -> lis
                 )
     return list(modalities)
 
-
+# %% ../../nbs/71_arrays.ipynb #684c40ec
 def _positive(part: _Part, labels: Sequence[str], above: float | None) -> np.ndarray | None:
-    "The labels of a part (N, C); 0 and 1 where `above` says from where on they count."
+    "The labels of a part (N, C); 0 and 1 if `above` gives the value above which they count."
     if "y" not in part.arrays:
         return None
     with guarded(f"cannot read the labels of {part.where}", "They must be numbers (N, C)."):
@@ -540,7 +540,7 @@ def _positive(part: _Part, labels: Sequence[str], above: float | None) -> np.nda
             raise CaratError(
                 f"{part.where}: every value of the label '{c}' in 'y' is above 0 "
                 f"({column.min():.3g} to {column.max():.3g}), so each of its {len(column)} samples "
-                "would have it. If these are probabilities, say from where on a label counts: "
+                "would have it. If these are probabilities, say above which value a label counts: "
                 f"positive_above=0.5 (--positive-above 0.5) gives {int((column > 0.5).sum())} of "
                 f"{len(column)}."
             )
@@ -549,7 +549,7 @@ def _positive(part: _Part, labels: Sequence[str], above: float | None) -> np.nda
 # %% ../../nbs/71_arrays.ipynb #b589ba44
 @dataclass
 class _Source:
-    "All that is known once the arrays agree with each other."
+    "Everything known about a source whose arrays agree with each other."
 
     parts: list[_Part]
     counts: list[int]  # samples of each part
@@ -561,7 +561,7 @@ class _Source:
 
 
 def _understood(parts: list[_Part], labels, modalities) -> _Source:
-    "What the arrays are. Raises CaratError where they do not fit each other."
+    "The arrays, understood. Raises CaratError where they do not fit each other."
     for p in parts:
         _check_y(p)
     counts = [_count(p) for p in parts]
@@ -598,7 +598,7 @@ def _tell(report: Report, source: _Source):
             whose = "all samples" if p.split is None else f"split '{_split_name(p.split)}'"
             report.note(f"no 'y': the labels of {whose} are unknown")
 
-
+# %% ../../nbs/71_arrays.ipynb #fca30ee8
 def _sample_names(part: _Part, n: int) -> tuple[np.ndarray, list[str]]:
     "The split and the id of each sample."
     if part.split is not None:
@@ -665,7 +665,7 @@ def _copy(w: StoreWriter, source: _Source, at: int, y, report: Report, zero: boo
                 )
             bar.update(j - i)
 
-
+# %% ../../nbs/71_arrays.ipynb #59da0550
 def prepare_arrays(
     # an .npz, an HDF5 file, a folder (of .npy files, or of one such file per split), or a mapping
     source,
@@ -677,18 +677,18 @@ def prepare_arrays(
     # in the order text, vision, audio, others
     modalities: Sequence[str] | None = None,
     dtype: str = "float32",  # of stored features: float16 halves the size
-    # what to do with NaN and infinity in features: "error" refuses them, "zero" puts 0
+    # for NaN and infinity in features: "error" refuses them, "zero" replaces them by 0
     nonfinite: str = "error",
-    # a label counts where y is greater, and the store holds 0 and 1; None keeps y, which counts
-    # above 0, and refuses labels that all samples would have by a fraction
+    # a label counts where y is greater, and the store holds 0 and 1; None keeps y, whose labels
+    # count above 0, and refuses probabilities
     positive_above: float | None = None,
     overwrite: bool = False,  # replace `out` where it exists
     progress: bool = True,  # show a bar
 ) -> Path:  # `out`; its attribute `report` says what each array was taken for
-    """Turn anybody's own arrays into a store.
+    """Make a store from arrays.
 
     HDF5 files and folders of .npy files are read in blocks, so they may be larger than memory.
-    Raises CaratError for arrays that do not fit each other, and for all that `StoreWriter` refuses.
+    Raises CaratError for arrays that do not fit each other, and whatever `StoreWriter` refuses.
     """
     if nonfinite not in ("error", "zero"):
         raise CaratError(f"nonfinite is {nonfinite!r}; it must be 'error' or 'zero'.")

@@ -28,7 +28,6 @@ from ..train.loop import fit
 from ..train.run import Run, check_free, load_run, to_json
 
 # %% ../../nbs/40_runs_over_seeds.ipynb #f259e65e
-#| fold: RunSpec
 @dataclass
 class RunSpec(Settings):
     "A run that has not started, as plain values."
@@ -52,7 +51,6 @@ class RunSpec(Settings):
         return TrainConfig.preset(self.kind, self.preset, **self.training)
 
 # %% ../../nbs/40_runs_over_seeds.ipynb #4874b605
-#| fold: build and run
 def build(
     spec: RunSpec,  # what to run
 ) -> tuple:  # the system, the store, how it is trained
@@ -83,7 +81,6 @@ def run(
     return fit(model, data, config, spec.out, overwrite=overwrite, resume=resume, **how)
 
 # %% ../../nbs/40_runs_over_seeds.ipynb #5267eec5
-#| fold: one seed
 def _folder(spec: RunSpec) -> Path:
     "Where a run is kept. Raises `CaratError` for one that is kept in memory."
     if spec.out is None:
@@ -119,7 +116,6 @@ def seed_folder(
     return Path(out) / f"seed-{seed}"
 
 # %% ../../nbs/40_runs_over_seeds.ipynb #167f01c9
-#| fold: the checks
 def _check_seeds(spec, seeds, jobs, overwrite, resume):
     if len(set(seeds)) < len(seeds):
         raise CaratError(f"a seed is given twice: {' '.join(map(str, seeds))}")
@@ -135,7 +131,6 @@ def _check_seeds(spec, seeds, jobs, overwrite, resume):
         check_free(seed_folder(folder, seed), overwrite)
 
 # %% ../../nbs/40_runs_over_seeds.ipynb #0a5e3950
-#| fold: run_seeds
 def run_seeds(
     spec: RunSpec,  # what to run; its folder gets one folder per seed
     seeds,  # whole numbers, each once
@@ -167,7 +162,6 @@ def run_seeds(
     return out
 
 # %% ../../nbs/40_runs_over_seeds.ipynb #8ca4e39a
-#| fold: mean and spread, and signals
 def _together(found: dict) -> dict:
     "Mean and spread of the runs' metrics on valid."
     valid = {k: summary(m["valid"][k] for m in found.values()) for k in METRICS}

@@ -80,7 +80,6 @@ class TrainConfig(Settings):
         return cls(**{**values, **changes})
 
 # %% ../../nbs/31_training_config.ipynb #fd4ded1d
-#| fold: the checks
 _COUNTS = dict(epochs=1, batch_size=1, eval_batch_size=1, patience=1)
 _RANGES = dict(lr=(0, math.inf), warmup=(0, 1), weight_decay=(0, math.inf), clip=(0, math.inf))
 _CHOICES = dict(

@@ -25,7 +25,6 @@ from .predict import device_of, predict, split_of
 from .run import Run
 
 # %% ../../nbs/36_run_figures.ipynb #8858644d
-#| fold: attention of one sample
 def _attention(run, split, row: int):
     "The attention of each label in one sample: modality -> (T, C); None where there is none."
     model = run.model
@@ -41,7 +40,6 @@ def _attention(run, split, row: int):
     return {m: a[0].float().cpu().numpy() for m, a in attention.items()}
 
 # %% ../../nbs/36_run_figures.ipynb #7db7245f
-#| fold: which sample
 def _row_of(split, sample: str | None) -> int:
     "The row of a sample by its id; by default of one with many labels and about 20 steps."
     if sample is not None:
@@ -54,7 +52,6 @@ def _row_of(split, sample: str | None) -> int:
     return int(np.lexsort((-np.abs(steps - 20), many))[-1])
 
 # %% ../../nbs/36_run_figures.ipynb #6a77eba0
-#| fold: the figures
 def run_figures(
     run: Run,  # a finished run
     data=None,  # a store with clips; without one only the history is drawn

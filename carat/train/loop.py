@@ -140,7 +140,6 @@ def train_epoch(
     return dict(losses=losses, grad_norm=norm, lr=lr, steps=seen.steps)
 
 # %% ../../nbs/33_training.ipynb #35c3e123
-#| fold: TensorBoard
 class _Board:
     "TensorBoard's events, where there is a folder and the package is installed."
 
@@ -174,7 +173,6 @@ class _Board:
             self.writer.close()
 
 # %% ../../nbs/33_training.ipynb #f731c04c
-#| fold: Ctrl-C and SIGTERM
 class _Asked:
     """Notes Ctrl-C and SIGTERM, so that the current step can end first.
 
@@ -198,7 +196,6 @@ class _Asked:
             signal.signal(n, old)
 
 # %% ../../nbs/33_training.ipynb #64225e74
-#| fold: progress
 class _Display:
     "Shows a run: a bar in a terminal or notebook, else a line per epoch, or nothing."
 
@@ -234,7 +231,6 @@ class _Display:
 _BAR = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
 
 # %% ../../nbs/33_training.ipynb #7f3c35bd
-#| fold: TrainingLog
 class TrainingLog:
     "A run in progress: its history, its best epoch, and whether it should end."
 
@@ -431,7 +427,6 @@ def descend(
         log.checkpoint(optimizer, epoch + 1, seen, must=record["best"] and log.any_saved)
 
 # %% ../../nbs/33_training.ipynb #99a48acf
-#| fold: weights, seed and checks
 def _label_weights(y, how, device):
     "(C,) negatives per positive of each label; None where all labels weigh the same."
     if how.label_weights == "none":
@@ -488,7 +483,6 @@ def _check_trainable(model, data, how, out, resume):
         raise CaratError("only a run with a folder can be resumed: give out=")
 
 # %% ../../nbs/33_training.ipynb #17bc1433
-#| fold: fit
 def fit(
     model: System,  # as `make_model` gives it
     store,  # with a train and a valid split

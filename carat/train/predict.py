@@ -30,7 +30,6 @@ from .config import TrainConfig
 from .run import Run, load_run
 
 # %% ../../nbs/35_predictions.ipynb #ade7beeb
-#| fold: the comparison
 def check_match(
     model,  # with .config.modalities (name -> width) and .config.labels
     data,  # with .modalities and .labels; without labels it fits any system
@@ -106,7 +105,6 @@ def batches_of(
         yield batch if tuple(batch.modalities) == names else batch.select(names)
 
 # %% ../../nbs/35_predictions.ipynb #61ab85b6
-#| fold: predict_split
 @torch.no_grad()
 def predict_split(
     model,  # a system
@@ -139,7 +137,6 @@ def predict_split(
     return found, {name: torch.cat(parts).cpu().numpy() for name, parts in more.items()}
 
 # %% ../../nbs/35_predictions.ipynb #7beb430e
-#| fold: which run and which split
 def _as_run(run) -> Run:
     return run if isinstance(run, Run) else load_run(run)
 
@@ -211,7 +208,6 @@ def evaluate(
         return multilabel_metrics(part.y, scores, threshold, run.model.config.labels)
 
 # %% ../../nbs/35_predictions.ipynb #b4352563
-#| fold: the table of predictions
 @dataclass
 class Predictions:
     "The answers of a system for the N samples of a split."

@@ -55,7 +55,6 @@ class Run:
         return self.metrics["threshold"]
 
 # %% ../../nbs/34_run_folder.ipynb #3ddf22de
-#| fold: describe
 def describe(
     model,  # a system
     data,  # what it is trained on
@@ -90,7 +89,6 @@ def describe(
     )
 
 # %% ../../nbs/34_run_folder.ipynb #5f9bc82b
-#| fold: the summary and its lines
 def _summary(model, data, how) -> dict:
     c, cut = model.config, unread(model, data, ["train", "valid"])
     layers = getattr(c, "layers", None) or [None] * len(c.modalities)
@@ -149,7 +147,6 @@ def history_csv(
     return text.getvalue()
 
 # %% ../../nbs/34_run_folder.ipynb #1a51bb66
-#| fold: the page
 def card(
     run: Run,  # a finished run
 ) -> str:  # Markdown
@@ -234,7 +231,6 @@ def check_free(
         )
 
 # %% ../../nbs/34_run_folder.ipynb #2e19f032
-#| fold: the lock
 def _lock(path: Path) -> int | None:
     "A lock on a folder until it is closed or the process ends; None on systems without locks."
     try:
@@ -338,7 +334,6 @@ class RunFolder:
 _WRITTEN = (*RUN_FILES, "checkpoint.pt", "history.csv", "README.md")
 
 # %% ../../nbs/34_run_folder.ipynb #8182fd9b
-#| fold: writing a checkpoint
 def random_states(
     device: torch.device,  # where the run computes
 ) -> list:  # tensors
@@ -379,7 +374,6 @@ def save_checkpoint(
     folder.write("checkpoint.pt", held.getvalue())
 
 # %% ../../nbs/34_run_folder.ipynb #a46288b0
-#| fold: is it the same run?
 def _identity(info: dict) -> dict:
     "What must be equal for two runs to be the same; the device may differ."
     plain = json.loads(to_json(info))
@@ -427,7 +421,6 @@ def check_resumable(
     _check_same(path, info)
 
 # %% ../../nbs/34_run_folder.ipynb #c0f53fb0
-#| fold: checks of a checkpoint
 def _check_moments(optimizer, state: dict):
     "Raise `ValueError` where the kept moments do not have the shapes of the parameters."
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -475,7 +468,6 @@ def _set_random_states(path: Path, c: dict, info: dict, device: torch.device):
         )
 
 # %% ../../nbs/34_run_folder.ipynb #3a0bff98
-#| fold: reading a checkpoint
 def load_checkpoint(
     path: Path,  # the run folder, after `check_resumable`
     run: Run,  # the new run, whose system, history and metrics are restored
@@ -515,7 +507,6 @@ _DAMAGE = (
 )  # fmt: skip
 
 # %% ../../nbs/34_run_folder.ipynb #c7361c6f
-#| fold: folders of the first edition
 def _first_edition(info: dict, state: dict) -> tuple[dict, dict]:
     "Settings and weights of a run folder of format 1, as this version names them."
     model, training = dict(info["model"]), dict(info["training"])
@@ -531,7 +522,6 @@ def _first_edition(info: dict, state: dict) -> tuple[dict, dict]:
     return {**info, "model": {**model, "config": config}, "training": training}, state
 
 # %% ../../nbs/34_run_folder.ipynb #3f690ba5
-#| fold: reading the files
 def _read(path: Path) -> tuple[dict, dict, list]:
     "config.json, metrics.json and history.jsonl, checked for their form; raises as JSON does."
     info, metrics = (json.loads((path / n).read_text()) for n in ("config.json", "metrics.json"))
@@ -597,7 +587,6 @@ def load_run(
     return Run(model, training, info, history, metrics, path)
 
 # %% ../../nbs/34_run_folder.ipynb #18ca7448
-#| fold: building the system
 def _build(path: Path, info: dict, metrics: dict, version: int):
     "The system and the training configuration that a run folder holds."
     if version == 1 and info["model"]["name"] == "carat-ctc":
