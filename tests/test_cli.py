@@ -353,7 +353,7 @@ def test_incomplete_run(name, tmp_path, folder, capsys):
         (["train", "twin.h5", "--out", "r", "--seeds", "1,2"], ["1,2", "by spaces, as in 1 2"]),
         (["train", "twin.h5", "--out", "r", "--seeds=1,2"], ["by spaces, as in 1 2"]),
         (["train", "twin.h5", "--out", "r", "--epochs", "1", "--model.layers=-1"], ["layers"]),
-        (["evaluate", "twin.h5", "run"], ["run is a folder, not a store", "own places"]),
+        (["evaluate", "twin.h5", "run"], ["run is a folder, not a store", "separately"]),
         (["export", "twin.h5", "--out", "m.pt2"], ["twin.h5 is a file", "run folder first"]),
         (["train", "run", "--out", "r"], ["run", "folder"]),
         (["train", "twin.h5", "--out", "nowhere", "--resume"], ["nowhere: no such run folder"]),
