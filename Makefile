@@ -42,6 +42,9 @@ picture: book
 clean:
 	rm -rf _build _proc _docs build *.egg-info
 
+# Checks the accessibility of the pages. Of this package only axe-core's script is used, so what it would drive browsers with stays out.
+AXE := axe-playwright-python==0.1.8
+
 # Versions come from the lock as constraints, so that torch is a CPU build where one is offered and the CUDA build elsewhere.
 .venv/ready: requirements.in requirements.lock settings.ini setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
@@ -51,7 +54,7 @@ clean:
 	@echo "making the environment .venv with $$($(PYTHON) -V): this takes a minute or two"
 	@test -x $(PY) || $(PYTHON) -m venv .venv
 	@$(PY) -m pip install -qq --disable-pip-version-check -c requirements.lock -r requirements.in
-	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation $(AXE) -e .
 	@touch $@
 
 .PHONY: help book lint test sync picture clean

@@ -9,6 +9,7 @@ import re
 import textwrap
 
 from . import API, ROOT, modules
+from .examples import returned
 from .facts import facts
 from .markdown import container, count, reference, table
 
@@ -234,12 +235,16 @@ def links(name):
 
 
 def example(d):
-    "The example of a definition, with what it printed."
+    """The example of a definition, with what it printed.
+
+    What only other names use has a link to one of them: their example does not show it."""
     e, through = d.example, ""
-    if e.via and d.owner and e.via.short in (d.owner, d.short):
-        through = " with its class"
-    elif e.via:
+    if e.via and d.name in returned(e.via.node):
         through = f", through {reference(e.via)}"
+    elif e.via:
+        where = place(e.cell, "a hidden check of ")
+        used = f"{reference(e.via)} uses it, and its example ran in {where}"
+        return "\n" + container("api-links", used + "\n")
     text = f"An example that ran{through}, in {place(e.cell, 'a hidden check of ')}\n"
     text += f"\n```python\n{e.code}\n```\n"
     if e.output and len(e.output) < 600 and not e.via:

@@ -102,7 +102,7 @@
   document.querySelectorAll("a.btn-download-source-button, a.btn-download-executed-button").forEach(a => { a.download = ""; a.removeAttribute("target"); });
 
   /* what scrolls sideways fades out where it goes on, and the keyboard can reach it */
-  const SCROLLS = "article pre, article .pst-scrollable-table-container, article div.math, article .carat-figure, article .cell_output .output, article dt.sig, article mjx-container";
+  const SCROLLS = "article pre, article .pst-scrollable-table-container, article div.math, article .carat-figure, article .cell_output div, article dt.sig, article mjx-container";
   function fade(box) {
     const beyond = box.scrollWidth - box.clientWidth, scrolls = beyond > 2 && /auto|scroll/.test(getComputedStyle(box).overflowX);
     box.classList.toggle("fades-left", scrolls && box.scrollLeft > 2);

@@ -144,19 +144,6 @@ def check_column(browser, counted, name):
     browser.size(1280)
 
 
-def check_accessible(browser, counted, name):
-    "axe-core finds nothing serious, in light and in dark, and controls are called what they show."
-    if axe_core() is None:
-        return
-    for theme, rules in (("light", ()), ("dark", ("color-contrast", "link-in-text-block"))):
-        browser.theme(theme)
-        found = browser.violations(*rules)
-        assert not found, f"{theme}: {found}"
-        counted["accessible views"] += 1
-    browser.theme("light")
-    assert not (named := browser.ask(NAMES)), f"called otherwise than they show: {named}"
-
-
 def check_previews(browser, counted):
     for kind, selector in KINDS.items():
         if got := browser.point(selector):
@@ -182,7 +169,6 @@ def test_page_in_a_browser(browser, counted, name):
     opened(browser, HTML / f"{name}.html")
     check_widths(browser, counted)
     check_column(browser, counted, name)
-    check_accessible(browser, counted, name)
     check_mathematics(browser)
     broken = "e.complete && !e.naturalWidth && e.loading != 'lazy'"
     assert number_of(browser, "img", broken) == 0
@@ -199,6 +185,20 @@ def test_page_in_a_browser(browser, counted, name):
     check_quiet(browser)
     check_weight(browser, counted, name)
     counted["pages"] += 1
+
+
+@pytest.mark.skipif(axe_core() is None, reason="axe-core is not installed: see the Makefile")
+@pytest.mark.parametrize("name", toc_pages())
+def test_a_page_is_accessible(browser, counted, name):
+    "axe-core finds nothing serious, in light and in dark, and controls are called what they show."
+    opened(browser, HTML / f"{name}.html")
+    for theme, rules in (("light", ()), ("dark", ("color-contrast", "link-in-text-block"))):
+        browser.theme(theme)
+        found = browser.violations(*rules)
+        assert not found, f"{theme}: {found}"
+        counted["accessible views"] += 1
+    browser.theme("light")
+    assert not (named := browser.ask(NAMES)), f"called otherwise than they show: {named}"
 
 
 @pytest.mark.parametrize(
