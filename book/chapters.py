@@ -76,7 +76,7 @@ class Chapter:
 
     @property
     def number(self):
-        return m[0] if (m := re.match(r"\d+", self.stem)) and m[0] != "00" else None
+        return m[0].lstrip("0") or None if (m := re.match(r"\d+", self.stem)) else None
 
     @property
     def name(self):
