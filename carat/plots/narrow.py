@@ -51,9 +51,13 @@ def _stack(fig: Figure) -> None:
 # %% ../../nbs/98_narrow.ipynb #bf8fe62a
 def _name_rows(ax, first) -> None:
     "Show the y axis of a panel that has lost its left neighbour."
-    if first is None or not ax.get_shared_y_axes().joined(ax, first):
+    if first is None or ax.get_ylim() != first.get_ylim():
         return
-    ax.tick_params(labelleft=True)
+    names = [label.get_text() for label in first.get_yticklabels()]
+    if ax.get_shared_y_axes().joined(ax, first):
+        ax.tick_params(labelleft=True)
+    elif any(names) and not any(t.get_text().strip() for t in ax.get_yticklabels()):
+        ax.set_yticks(first.get_yticks(), names)
     if not ax.get_ylabel():
         ax.set_ylabel(first.get_ylabel())
 
