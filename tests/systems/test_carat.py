@@ -398,3 +398,14 @@ def test_a_missing_modality_is_missing_with_attended_padding_too():
 def test_a_sequence_that_is_too_long_is_refused_with_attended_padding_too():
     with pytest.raises(CaratError, match="longer than the 5 positions"):
         made(padding="attended", max_steps=5)(drawn())
+
+
+def test_aggregation_averages_over_the_modalities_that_are_there():
+    model, batch = made(), drawn(missing=True)
+    V = model(batch).U["beta"]
+    p, losses = model.h_c(V).sigmoid(), model.losses(batch, stayed())  # p (B, M, C)
+    y = batch.y[:, None].expand_as(p)
+    each = -(y * p.log() + (1 - y) * (1 - p).log())
+    by_hand = each[batch.present].mean()
+    torch.testing.assert_close(losses["agg"], by_hand)
+    torch.testing.assert_close(losses["shuffled"], by_hand)
