@@ -30,6 +30,16 @@ ROOT = Path(__file__).resolve().parent.parent
 KEPT = ("pairs", "hit", "chance", "constant")
 
 
+def each_seed(runs):
+    "Runs by name; one with `seeds` becomes one run for each of them."
+    for name, own in runs.items():
+        if "seeds" not in own:
+            yield name, own
+        for seed in own.get("seeds", ()):
+            training = {**own.get("training", {}), "seed": seed}
+            yield f"{name}_seed{seed}", {**own, "training": training}
+
+
 def specification(name, recorded, stores):
     "The run of that name: its own settings over those that it shares."
     own = recorded["runs"][name]
@@ -91,6 +101,7 @@ def main():
     parser.add_argument("--skip-training", action="store_true", help="record finished runs")
     args = parser.parse_args()
     recorded = tomllib.loads((ROOT / "bench/recorded.toml").read_text())
+    recorded["runs"] = dict(each_seed(recorded["runs"]))
     if args.list or not args.names:
         for name, own in recorded["runs"].items():
             print(f"{name:26} {own['store']:14} {own['title']}")
