@@ -250,7 +250,10 @@ class Browser:
             self.ask(axe_core() + "; 1")
         only = {"runOnly": {"type": "rule", "values": rules}} if rules else {}
         options = {"resultTypes": ["violations"], "preload": False, **only}
-        return self.ask(AXE.replace("OPTIONS", json.dumps(options)))
+        self.patience = 300  # a page of formulas on a busy machine
+        found = self.ask(AXE.replace("OPTIONS", json.dumps(options)))
+        self.patience = 60
+        return found
 
     def size(self, width, height=900):
         self.call(

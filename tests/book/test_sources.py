@@ -4,7 +4,7 @@ import importlib
 import inspect
 import re
 
-from book import ROOT, api, facts, modules, moved, notebooks, read_notebook, reader, shown
+from book import ROOT, api, facts, measure, modules, moved, notebooks, read_notebook, reader, shown
 from book.equations import CARAT, NUMBERS, tagged
 
 
@@ -71,6 +71,11 @@ def test_exercises_are_labelled_with_their_chapter():
 
 def test_directives_of_cells_lead_somewhere():
     assert shown.problems() == []
+
+
+def test_the_cells_that_readers_see_are_short():
+    chapters = [measure.measured(path) for path in notebooks()]
+    assert list(measure.problems(chapters)) == []
 
 
 def test_each_equation_has_one_home():
