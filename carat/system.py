@@ -107,7 +107,7 @@ def kinds() -> list[str]:  # sorted
     "The names of all systems that can be built."
     return sorted({*_modules(), *_entries(), *_REGISTERED})
 
-
+# %% ../nbs/30_system.ipynb #dae899d1
 def register(
     kind: str,  # its name
     cls: type,  # a class that follows `System`
@@ -211,7 +211,7 @@ def longest(
     found = [data[s].lengths[m].max(initial=1) for s in data.splits for m in modalities]
     return int(max(found))
 
-
+# %% ../nbs/30_system.ipynb #063d3e98
 def unread(
     model,  # a system
     data,  # a store

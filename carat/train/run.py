@@ -135,7 +135,7 @@ def flat_record(
     row |= {f"valid/{k}": v for k, v in record["valid"].items() if isinstance(v, float)}
     return row | {f"seconds/{k}": v for k, v in record["seconds"].items()}
 
-
+# %% ../../nbs/34_run_folder.ipynb #d81ea532
 def history_csv(
     history: list,  # of a run
 ) -> str:  # one line per epoch
