@@ -409,3 +409,20 @@ def test_aggregation_averages_over_the_modalities_that_are_there():
     by_hand = each[batch.present].mean()
     torch.testing.assert_close(losses["agg"], by_hand)
     torch.testing.assert_close(losses["shuffled"], by_hand)
+
+
+@pytest.mark.parametrize("levels", [("alpha", "beta"), ("alpha",), ("beta",), ()])
+def test_the_deepest_level_has_the_full_weight(levels):
+    "A prediction is made from the deepest level, so its cross-entropy weighs gamma_beta."
+    weights = dict(gamma_o=0.01, gamma_alpha=0.1, gamma_beta=1.0)
+    losses = {
+        b: made(levels=levels, **{**weights, "gamma_beta": b}).losses(drawn()) for b in (1, 2)
+    }
+    deepest = f"bce_{('o', *levels)[-1]}"
+    torch.testing.assert_close(losses[2]["loss"] - losses[1]["loss"], losses[1][deepest])
+
+
+def test_a_missing_modality_gets_no_attention_with_attended_padding():
+    out = made(padding="attended")(drawn(missing=True))
+    for i, m in enumerate(WIDTHS):
+        assert not out.attention[m][i].any() and out.attention[m][i + 1 :].all()
