@@ -43,8 +43,8 @@ def modalities_by_width(
 ) -> dict[str, int]:  # {"t": which of the three, "v": ..., "a": ...}
     """Which of three sets of features is text, vision and audio.
 
-    Text is the first, unless its width is one that only vision or IS10 has; one of the others is
-    known by its width, and the third is what is left. Raises CaratError where widths do not tell.
+    Text is the first, unless its width is one that only vision or IS10 has. The width identifies
+    one of the others, and the third is what remains. Raises CaratError if widths do not decide.
     """
     text = [0]
     if widths[0] in (*_FACE, 1582):
@@ -54,10 +54,10 @@ def modalities_by_width(
     a = [i for i in rest if widths[i] in _VOICE]
     if len(text) != 1 or len(v) > 1 or len(a) > 1 or not v + a:
         raise CaratError(
-            f"{where} have the widths {', '.join(map(str, widths))}, and that does not tell which "
-            "is vision and which audio: 342 is vision (DenseFace), 1024 (wav2vec) and 1582 (IS10) "
-            "are audio. Use features of these widths, or make a store of your own arrays (`carat "
-            "prepare arrays`), where modalities have names."
+            f"{where} have the widths {', '.join(map(str, widths))}, which does not tell vision "
+            "from audio: 342 is vision (DenseFace), 1024 (wav2vec) and 1582 (IS10) are audio. Use "
+            "features of these widths, or make a store from your own arrays (`carat prepare "
+            "arrays`), where modalities have names."
         )
     left = [i for i in rest if i not in v + a]
     return {"t": text[0], "v": (v or left)[0], "a": (a or left)[0]}
@@ -71,7 +71,7 @@ class _Vectors:
         if isinstance(v, PickledArray):
             if v.ndim != 2 and v.shape != (0,):
                 raise wrong_file(
-                    f"{where} is an array of shape {v.shape}, and should be (utterances, width)"
+                    f"{where} is an array of shape {v.shape}, but should be (utterances, width)"
                 )
             shapes, kinds = {v.shape[1:]}, {v.dtype.kind}
         elif isinstance(v, (list, tuple)):
@@ -80,7 +80,7 @@ class _Vectors:
         else:
             said = type(v).__name__
             raise wrong_file(
-                f"{where} is {said}, and should be a list of vectors or an array (utterances, "
+                f"{where} is {said}, but should be a list of vectors or an array (utterances, "
                 "width)"
             )
         self.n = len(v)
@@ -95,7 +95,7 @@ class _Vectors:
             return (len(u),), "f"
         said = type(u).__name__
         raise wrong_file(
-            f"{self.where}: utterance {t + 1} is a {said}, and should be a vector of numbers"
+            f"{self.where}: utterance {t + 1} is a {said}, but should be a vector of numbers"
         )
 
     def _width(self, shapes: set, kinds: set) -> int:
@@ -127,21 +127,21 @@ class _Vectors:
                 raise wrong_file(said) from None
             return np.stack([v.astype(np.float32) for v in rows])
 
-# %% ../../nbs/88_import_m3ed.ipynb #ids00001
+
 def _name(where: str, v) -> str:
     "A dialogue's id as text."
     if type(v) not in (str, bytes, int):
         raise wrong_file(f"{where} has a {type(v).__name__} where a dialogue's id should be")
     name = as_text(v).strip()
     if not name or not name.isprintable():
-        raise wrong_file(f"{where} has {name[:60]!a} as a dialogue's id, which is no name")
+        raise wrong_file(f"{where} has {name[:60]!a} as a dialogue's id, which is not a name")
     return name
 
 
 def _by_dialogue(where: str, v) -> dict[str, object]:
     "An item that is a dictionary by dialogue, its keys as text."
     if not isinstance(v, dict):
-        raise wrong_file(f"{where} is {type(v).__name__}, and should be a dictionary by dialogue")
+        raise wrong_file(f"{where} is {type(v).__name__}, but should be a dictionary by dialogue")
     out = {}
     for k, value in v.items():
         k = _name(where, k)
@@ -166,7 +166,7 @@ def _emotions(where: str, v) -> np.ndarray:  # (n,) of 0 to 6
     if not isinstance(v, (list, tuple)):
         said = type(v).__name__
         raise wrong_file(
-            f"{where} is {said}, and should be a list with one label for each utterance"
+            f"{where} is {said}, but should be a list with one label for each utterance"
         )
     labels = [_number(c) for c in v]
     for t, c in enumerate(labels):
@@ -181,7 +181,7 @@ def _emotions(where: str, v) -> np.ndarray:  # (n,) of 0 to 6
 
 
 def _strings(v, lengths: Mapping[str, int]) -> dict[str, list[str]] | None:
-    "{dialogue: a string for each utterance}, or None where an item is something else."
+    "{dialogue: a string for each utterance}, or None if the item is something else."
     try:
         v = _by_dialogue("", v)
     except CaratError:
@@ -205,7 +205,7 @@ def _members(where: str, v, known: Sequence[str], report: Report) -> list[str]:
     if isinstance(v, PickledArray) and v.ndim == 1 and v.dtype.kind in "SUiu":
         v = small_list(where, v)
     if not isinstance(v, (list, tuple, set, frozenset, dict)):
-        raise wrong_file(f"{where} is {type(v).__name__}, and should be a list of dialogue ids")
+        raise wrong_file(f"{where} is {type(v).__name__}, but should be a list of dialogue ids")
     ids = [_name(where, d) for d in v]
     once = list(dict.fromkeys(ids))
     if len(once) < len(ids):
@@ -231,7 +231,7 @@ _FIELDS = {"text": "text", "speaker": "speaker", "emoannotation": "emo"}
 
 
 def _once(where: str):
-    "A reader of JSON objects that refuses a key that is there twice."
+    "A reader of JSON objects that refuses a key that occurs twice."
 
     def keep(pairs):
         d = dict(pairs)
@@ -239,8 +239,8 @@ def _once(where: str):
             keys = [k for k, _ in pairs]
             twice = next(k for i, k in enumerate(keys) if k in keys[:i])
             raise CaratError(
-                f"{where}: '{twice}' is there twice in one place. The file is damaged: get it "
-                "again."
+                f"{where}: the key '{twice}' occurs twice in one object. The file is damaged: get "
+                "it again."
             )
         return d
 
@@ -248,7 +248,7 @@ def _once(where: str):
 
 
 def _dialogues(path: Path) -> dict[str, dict]:
-    "{dialogue: {utterance id: its fields}}, as they stand in the file."
+    "{dialogue: {utterance id: its fields}}, in the order of the file."
     try:
         text = path.read_bytes().decode("utf-8-sig")
         tree = json.loads(text, object_pairs_hook=_once(str(path)))
@@ -259,7 +259,7 @@ def _dialogues(path: Path) -> dict[str, dict]:
     except (ValueError, RecursionError) as e:
         why = " ".join(str(e).split())[:120]
         raise CaratError(
-            f"{path} is no JSON: {why}. It is damaged, or another file: get it again."
+            f"{path} is not JSON: {why}. It is damaged, or another file: get it again."
         ) from None
     found = {}
 
@@ -278,20 +278,20 @@ def _dialogues(path: Path) -> dict[str, dict]:
                 "damaged, or of another layout."
             )
         if key.strip() in found:
-            raise CaratError(f"{where} is there twice, so it is not known which is meant.")
+            raise CaratError(f"{where} occurs twice, so it is not clear which one is meant.")
         found[key.strip()] = inner
 
     walk(tree, "", 0)
     if not found:
         raise CaratError(
-            f"{path} holds no dialogue: nothing in it has a 'Dialog'. Is this annotation.json of "
+            f"{path} holds no dialogue: nothing in it has a 'Dialog'. Is this annotation.json from "
             "the M3ED release?"
         )
     return found
 
 
 def _by_number(inner: Mapping[str, dict]) -> list[str]:
-    "The ids of utterances by their last numbers, or by all; as they stand where these do not tell."
+    "Utterance ids sorted by their last numbers, or by all; unsorted if these do not decide."
     numbers = {k: [int(n) for n in re.findall(r"\d{1,9}", k)] for k in inner}
     if len({len(v) for v in numbers.values()}) != 1 or not all(numbers.values()):
         return list(inner)
@@ -306,7 +306,7 @@ _Said = tuple[str, str, int | None]  # words, speaker, emotion or None
 
 
 def _utterance(u: Mapping) -> _Said:
-    "What the annotation says of one utterance."
+    "The words, speaker and emotion of one utterance."
     f = {_FIELDS[k.lower()]: v for k, v in u.items() if k.lower() in _FIELDS}
     emo = f.get("emo")
     if isinstance(emo, dict):
@@ -320,15 +320,15 @@ def _utterance(u: Mapping) -> _Said:
 
 def read_annotation(
     path: str | Path,  # annotation.json of the M3ED release
-    by_number: bool = True,  # utterances in order of the numbers in their ids, else as they stand
+    by_number: bool = True,  # utterances sorted by the numbers in their ids; else as in the file
 ) -> dict[str, list[_Said]]:  # {dialogue: (words, speaker, emotion or None) of each utterance}
-    "Words, speakers and emotions of the release. Raises CaratError where no dialogue is found."
+    "Words, speakers and emotions of the release. Raises CaratError if no dialogue is found."
     return {
         d: [_utterance(inner[k]) for k in (_by_number(inner) if by_number else inner)]
         for d, inner in _dialogues(Path(path)).items()
     }
 
-# %% ../../nbs/88_import_m3ed.ipynb #annjoin1
+
 @dataclass
 class _Annotated:
     "An annotation that is joined to the dialogues of features."
@@ -341,7 +341,7 @@ class _Annotated:
     common: list[str] = field(default_factory=list)
 
     def join(self) -> tuple[dict, dict]:
-        "Words and speakers, once the utterances are seen to be those of the features."
+        "Words and speakers, after a check that the utterances are those of the features."
         by_number = read_annotation(self.path)
         as_they_stand = read_annotation(self.path, by_number=False)
         self.told = by_number
@@ -355,7 +355,7 @@ class _Annotated:
             raise CaratError(
                 f"{self.path}: {len(differ)} of {len(pairs)} utterances have another emotion than "
                 f"in {self.features}, such as {differ[0]}. The order or the release differs: use "
-                "what belongs together, or leave it out."
+                "files of one release, or leave the annotation out."
             )
         self._note(pairs, differ)
         if other:
@@ -374,7 +374,7 @@ class _Annotated:
             here, there = len(self.told[d]), len(self.emotions[d])
             if here != there:
                 raise CaratError(
-                    f"{self.path}: dialogue '{d}' has {here} utterances, and {there} in "
+                    f"{self.path}: dialogue '{d}' has {here} utterances, but {there} in "
                     f"{self.features}. Use the annotation of the same release, or leave it out."
                 )
 
@@ -417,7 +417,7 @@ class _Annotated:
                 self.report.note(f"{lacking} utterances have no {what} in {self.path.name}.")
 
     def _note_order(self, other: list[str], pairs: list):
-        "Say that the order in the file contradicts the numbers, and which was taken."
+        "Note that the order in the file contradicts the numbers, and which one was taken."
         by_number = self.told == read_annotation(self.path)
         taken = "by their numbers" if by_number else "as they stand"
         known = {d for d, *_ in pairs}
@@ -454,7 +454,7 @@ _ITEMS = (
 
 @dataclass
 class _Ten:
-    "The ten items of a pickle, once they are seen to fit each other."
+    "The ten items of a pickle, after a check that they fit each other."
 
     path: Path
     data: Sequence
@@ -502,7 +502,7 @@ class _Ten:
         used = set(self.used)
         if unused := [d for d in self.labels if d not in used]:
             self.report.note(
-                f"{len(unused)} dialogues have labels and are in no split, such as "
+                f"{len(unused)} dialogues have labels but are in no split, such as "
                 f"{some(unused, 3)}; they were left out."
             )
 
@@ -541,7 +541,7 @@ class _Ten:
             n = len(self.labels[d])
             if d in v and v[d].n and v[d].n != n:
                 raise wrong_file(
-                    f"{self.item(i)}: dialogue '{d}' has {v[d].n} utterances, and {n} labels"
+                    f"{self.item(i)}: dialogue '{d}' has {v[d].n} utterances, but {n} labels"
                 )
         return v, next(iter(odd))
 
@@ -563,13 +563,13 @@ class _Ten:
                 )
 
     def extras(self) -> dict[str, tuple]:
-        "What the store holds beside features and labels."
+        "The other data that the store holds."
         known = {"text": self.words, "speaker": self.speakers}
         strings = {k: ("str", ()) for k, v in known.items() if v}
         return {"emotion": ("int8", (MAX_UTTERANCES,)), **strings}
 
     def extra(self, d: str) -> dict:
-        "The same of one dialogue."
+        "The other data of one dialogue."
         e = self.labels[d][:MAX_UTTERANCES]
         emotion = np.full(MAX_UTTERANCES, -1, np.int8)
         emotion[: len(e)] = e
@@ -584,7 +584,7 @@ def _note_names(
     widths: Sequence[int],
     keys: Sequence[str],
 ):
-    "Say in the report by what modalities were told apart."
+    "Note how the modalities were identified."
     usual = {"text": "t", "audio": "a", "visual": "v"}
     said = ", ".join(f"{m} is {keys[i]} ({widths[i]})" for m, i in which.items())
     report.note(f"Modalities were named by their widths: {said}.")
@@ -598,13 +598,13 @@ def _note_names(
     for m, name, known in (("v", "vision", _FACE), ("a", "audio", _VOICE)):
         if (width := widths[which[m]]) not in known:
             report.note(
-                f"The width {width} is not known; it is taken for {name} because it is what is "
-                "left."
+                f"The width {width} is not known; it is taken for {name} because it is what "
+                "remains."
             )
 
-# %% ../../nbs/88_import_m3ed.ipynb #writer01
+
 class _Dialogues:
-    "Writes dialogues one by one, and counts what is met."
+    "Writes dialogues one by one, and counts what is dropped or changed."
 
     def __init__(self, w: StoreWriter, report: Report, path: Path):
         self.w, self.report, self.path = w, report, path
@@ -633,7 +633,7 @@ class _Dialogues:
             self.report.note(f"{len(ids)} dialogues {what}, such as {some(ids, 3)}; {then}.")
 
     def finish(self):
-        "Say what holds for the whole file, and put the report into the store."
+        "Add the notes about the whole file, and put the report into the store."
         for s in ("train", "valid"):
             if not self.report.split(s).get("rows"):
                 raise wrong_file(f"{self.path} has no dialogue in {s}")
@@ -691,7 +691,7 @@ def _from_pickle(
 
 
 def _count_cut(made: _Dialogues, s: str, emotions: np.ndarray):
-    "Count what a dialogue loses because it is longer than what is kept."
+    "Count what a dialogue loses because it is too long."
     kept = emotions[:MAX_UTTERANCES]
     made.count(s, "utterances", len(emotions))
     made.count(s, f"dialogues longer than {MAX_UTTERANCES}", len(emotions) > MAX_UTTERANCES)
@@ -704,7 +704,7 @@ _KEYS = ("src-text", "src-audio", "src-visual")
 
 
 def _columns(path: Path, data, report: Report) -> dict[int, int]:
-    "{label id: column}, by the file's own dictionary; the usual ids where it has none."
+    "{label id: column}, from the file's own dictionary, or the usual ids if it has none."
     words = data.get("dict")
     words = words.get("tgt") if isinstance(words, dict) else None
     if words is not None:
@@ -753,7 +753,7 @@ class _Padded:
 
 
 def _read_padded(path: Path, data, report: Report) -> list[_Padded]:
-    "The splits, once all is what it should be."
+    "The splits, after all checks."
     rows = {}
     for s in SPLITS:
         split = entry(str(path), data, s)
@@ -769,12 +769,13 @@ def _read_padded(path: Path, data, report: Report) -> list[_Padded]:
         y = label_sets(f"{path}: 'tgt' of '{s}'", tgt, columns)
         for r, first in zip(rows[s], rows["train"], strict=True):
             if r.d != first.d:
-                raise wrong_file(f"{r.where} has width {r.d}, and {first.d} in 'train'")
+                raise wrong_file(f"{r.where} has width {r.d}, but {first.d} in 'train'")
             if r.n != len(y):
-                raise wrong_file(f"{r.where} has {r.n} rows, and 'tgt' {len(y)}")
+                raise wrong_file(f"{r.where} has {r.n} rows, but 'tgt' has {len(y)}")
             if r.T != rows["train"][0].T:
                 raise wrong_file(
-                    f"{r.where} has {r.T} utterances a dialogue, and {rows['train'][0].T} elsewhere"
+                    f"{r.where} has {r.T} utterances per dialogue, but {rows['train'][0].T} in "
+                    "'train'"
                 )
         by_modality = {m: rows[s][i] for m, i in which.items()}
         splits.append(_Padded(s, by_modality, y, _lengths(path, data, s, len(y))))
@@ -790,12 +791,12 @@ def _check_lengths(path: Path, split: _Padded, n: np.ndarray, report: Report):
     for i in wrong[:1]:
         raise wrong_file(
             f"{path}: 'len_list' says that row {i} of '{split.name}' has {split.lengths[i]} "
-            f"utterances, and it has features for {n[i]}"
+            f"utterances, but it has features for {n[i]}"
         )
     if more := int((said > n).sum()):
         report.note(
-            f"'{split.name}': {more} dialogues have fewer rows that are not zero than 'len_list' "
-            "says; they end with their last row that is not zero."
+            f"'{split.name}': {more} dialogues have fewer nonzero rows than 'len_list' says; they "
+            "end with their last nonzero row."
         )
     longer = int((split.lengths > MAX_UTTERANCES).sum())
     report.split(split.name)[f"dialogues longer than {MAX_UTTERANCES}"] = longer
@@ -838,7 +839,7 @@ def _from_container(path: Path, data, out: Path, overwrite: bool, progress: bool
         made.finish()
     return report
 
-# %% ../../nbs/88_import_m3ed.ipynb #5c50e3a9
+
 def prepare_m3ed(
     features: str | Path,  # the pickle with ten items, or m3ed_data_60.pt
     out: str | Path,  # the store to make
@@ -850,10 +851,10 @@ def prepare_m3ed(
     """Turn M3ED features into a store.
 
     A sample is a dialogue, its sequence the first 60 utterances, its labels those of all
-    utterances. Modalities are named by their widths. Values are kept in float32, since those of
+    utterances. Modalities are named by their widths. Values are kept in float32, because those of
     IS10 exceed float16. From the pickle, the store also has the utterances' `emotion` (60,), and
-    `text` and `speaker`, a line for each utterance, where these are known. Raises CaratError for a
-    file that is damaged, hostile, or not what it should be. Nothing is written then.
+    `text` and `speaker`, one line per utterance, if these are known. Raises CaratError for a file
+    that is damaged, hostile, or of another kind; nothing is written then.
     """
     path, out = Path(features), Path(out)
     for f in (path, annotation):
@@ -863,14 +864,14 @@ def prepare_m3ed(
     if isinstance(data, (list, tuple)):
         if len(data) != len(_ITEMS):
             raise CaratError(
-                f"{path} has {len(data)} items, and M3ED features have ten: {', '.join(_ITEMS)}. "
+                f"{path} has {len(data)} items, but M3ED features have ten: {', '.join(_ITEMS)}. "
                 "Is it the right file?"
             )
         words = None if annotation is None else Path(annotation)
         report = _from_pickle(path, data, words, out, overwrite, progress)
     elif is_mmsa(data):
         raise CaratError(
-            f"{path} is a file of MMSA, and not of M3ED. For MOSEI there is `carat prepare mosei`."
+            f"{path} is a file of MMSA, not of M3ED. For MOSEI there is `carat prepare mosei`."
         )
     elif isinstance(data, dict):
         if annotation is not None:
@@ -881,7 +882,7 @@ def prepare_m3ed(
         report = _from_container(path, data, out, overwrite, progress)
     else:
         raise CaratError(
-            f"{path} holds {type(data).__name__}, and should be a list of ten items, or the "
+            f"{path} holds {type(data).__name__}, but should be a list of ten items, or the "
             "dictionary of m3ed_data_60.pt. Is it the right file?"
         )
     report.save(out)

@@ -413,7 +413,7 @@ def refusals():
     yield (
         "unprintable id",
         lambda f: (f[2].__setitem__("a\nb", [1]), f[9].append("a\nb")),
-        "no name",
+        "not a name",
     )
     yield "id as text and bytes", lambda f: f[2].__setitem__(d0(f).encode(), [1]), "twice"
     yield "split is a number", lambda f: f.__setitem__(7, 5), "item 7"
@@ -537,7 +537,7 @@ def test_padded_refused(tmp_path):
     )
     bad(
         lambda d: d["valid"].__setitem__("src-text", [v[:5] for v in d["valid"]["src-text"]]),
-        "utterances a dialogue",
+        "utterances per dialogue",
     )
     bad(lambda d: d["train"]["len_list"].__setitem__(0, 1), "len_list")
     bad(lambda d: d["train"]["len_list"].pop(), "len_list")
@@ -697,12 +697,12 @@ def test_annotation_refused(tmp_path):
         "another emotion",
     )
     bad(lambda a: {"x": 1}, "no dialogue")
-    bad(lambda a: "[1, 2", "no JSON")
-    bad(lambda a: "[" * 100000, "no JSON")
+    bad(lambda a: "[1, 2", "not JSON")
+    bad(lambda a: "[" * 100000, "not JSON")
     bad(lambda a: '{"a": 1, "a": 2}', "twice")
     bad(lambda a: {"剧": a["剧"], "other": {f[7][0]: a["剧"][f[7][0]]}}, "twice")
     bad(lambda a: {"剧": {f[7][0]: {"Dialog": {"1": 5}}}}, "dictionary for each utterance")
-    bad(lambda a: '{"a": ' + "9" * 5000 + "}", "no JSON")
+    bad(lambda a: '{"a": ' + "9" * 5000 + "}", "not JSON")
 
 
 # hostile and damaged files: an error or the right store, nothing run, nothing left
