@@ -62,10 +62,10 @@ def tried(found):
     "A sentence on the mutants of a paper's equations; nothing where it has none."
     if not found:
         return ""
-    late = [s for s in mutants.judged() if mutants.changed(s)]
-    return f" They kill **{len(killed(found))} of {count(len(found), 'mutant')}**." + (
-        f" Code of {', '.join(late)} has changed since its mutants ran last." if late else ""
-    )
+    late = [stem[:2] for stem in mutants.judged() if mutants.changed(stem)]
+    chapters = f"{'Chapters' if late[1:] else 'Chapter'} {', '.join(late)}"
+    said = f" They kill **{len(killed(found))} of {count(len(found), 'mutant')}**."
+    return f"{said} {chapters} changed after the mutants had run." if late else said
 
 
 def overview(paper):
