@@ -299,7 +299,7 @@ def _scores(model, batch, z):
         rows.append([f"scores, {mode} mode", _difference(scores, z[f"scores_{mode}_mode"])])
     return rows
 
-
+# %% ../nbs/41_reference.ipynb #b0295df7
 def _gradients(model, z):
     theirs = _translate(_part(z, "grad/"), model.config)
     ours = {k: w.grad for k, w in model.named_parameters()}
@@ -336,7 +336,7 @@ def switches() -> dict:  # field -> (value in the paper's configuration, in the 
     both = {k: (getattr(paper, k), getattr(code, k)) for k in names}
     return {k: values for k, values in both.items() if values[0] != values[1]}
 
-
+# %% ../nbs/41_reference.ipynb #86706633
 def each_switch(
     case: str | Path | dict,  # a recorded step, as for `replay`
     least: float = 1e-5,  # a smaller relative difference is rounding
