@@ -19,7 +19,7 @@ from .formula import Formula
 from .symbols import spoken, symbol_groups, symbol_id
 
 SYMBOLS = "nbs/symbols"  # the page of the index
-NOTATION = "00_start"  # the chapter whose symbols hold everywhere
+NOTATION = "02_notation"  # the chapter whose symbols hold everywhere
 CLOSED = (
     nodes.title,
     nodes.reference,

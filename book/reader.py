@@ -176,6 +176,7 @@ def for_readers(nb, executed=None, number=None, chapter=None):
             shown.fold(cell, marks)
             if shown.said(marks, "blank") is not None:
                 cells.append(shown.turn())
+                cell.outputs = [o for o in cell.outputs if o.output_type == "stream"]
         if chapter and code:
             cells.append(nbformat.v4.new_markdown_cell(f"({chapter.cells[i].anchor})="))
         cells += [cell, *pieces(cell)]

@@ -124,7 +124,7 @@ def test_each_caption_has_a_figure_that_readers_see():
             if c.cell_type == "code":
                 above.append(c.source)
             elif c.source.startswith("[**Figure "):
-                shown = any(re.search(r"(show|frames|clips)\(", s) for s in above)
+                shown = any(re.search(r"(show|frames|clips|overview)\(", s) for s in above)
                 assert shown, (p.name, c.source[:80])
             if c.cell_type == "markdown":
                 above = []
