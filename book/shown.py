@@ -3,9 +3,9 @@ chapter takes to read.
 
 A code cell is folded where it only imports, where it only draws, and where it exports more than
 `LONG` lines. Two directives overrule that: `#| fold: WORDS` folds a cell under "Show WORDS" (the
-words may go where the cell defines, imports or draws something that names it), and `#| open` keeps
-it open. `#| blank: LABEL` marks the cell in which the reader solves the exercise LABEL,
-`#| solution: LABEL` the cell that solves it."""
+words may go where the cell defines, imports or draws something that names it, and must go where it
+exports, because nbdev would export them), and `#| open` keeps it open. `#| blank: LABEL` marks the
+cell in which the reader solves the exercise LABEL, `#| solution: LABEL` the cell that solves it."""
 
 import ast
 import re
@@ -69,10 +69,17 @@ def lines_of(source):
 
 
 def defined(source):
-    "The functions and classes that a cell defines: the public ones if there are any."
+    "The functions and classes that a cell defines, the public ones if there are any."
     nodes = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     names = [n.name for n in parsed(source).body if isinstance(n, nodes)]
     return [n for n in names if not n.startswith("_")] or names
+
+
+def constants(source):
+    "The names in capital letters that a cell sets."
+    sets = [n for n in parsed(source).body if isinstance(n, ast.Assign)]
+    names = [t.id for n in sets for t in n.targets if isinstance(t, ast.Name)]
+    return [n for n in names if n.isupper()]
 
 
 def listed(names, most=3):
@@ -85,7 +92,7 @@ def noun(source):
     "What a folded cell holds, or None where its code does not say."
     if only_imports(source):
         return "the imports"
-    if names := defined(source):
+    if names := defined(source) or constants(source):
         return listed(names)
     return "the plotting code" if only_draws(source) else None
 
@@ -181,5 +188,7 @@ def problems_of(path):
         first = (source.splitlines() or [""])[0]
         if said(marks, "fold") == "" and noun(source) is None:
             yield f"{where}: say what is folded, `#| fold: the table`, above {first!r}"
+        if said(marks, "fold") and "export" in marks:
+            yield f"{where}: the words of `#| fold` would be exported: leave them out, at {first!r}"
         if {"fold", "open"} <= {m.partition(":")[0] for m in marks}:
             yield f"{where}: folded and open at once: {first!r}"

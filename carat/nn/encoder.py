@@ -64,7 +64,6 @@ def _padded(e, x, mask, p):
     return h.masked_fill(absent, 0)
 
 # %% ../../nbs/21_encoder.ipynb #9051ac41
-#| fold: the checks
 def _check_sizes(d, heads, dropout):
     if d % heads:
         raise CaratError(

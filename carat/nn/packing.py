@@ -43,7 +43,6 @@ def _lengths(count, T, width, most):
             yield t, c
 
 # %% ../../nbs/78_packing.ipynb #ee5453e2
-#| fold: Packing
 class Packing:
     "Where the n existing steps of a batch go: into one list of rows, and into groups that attend."
 

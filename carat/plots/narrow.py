@@ -6,7 +6,6 @@
 __all__ = ['texts', 'narrowed']
 
 # %% ../../nbs/98_narrow.ipynb #f9b5d772
-#| fold: the imports and sizes
 import pickle
 import textwrap
 

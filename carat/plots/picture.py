@@ -15,7 +15,6 @@ from ..core import CaratError
 from .style import modality_color, modality_name
 
 # %% ../../nbs/97_picture.ipynb #11bcce7c
-#| fold: the parts and their chapters
 PARTS = {  # part -> the chapter that develops it
     "encoder": "21_encoder",
     "label attention": "22_label_attention",

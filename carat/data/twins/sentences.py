@@ -18,7 +18,6 @@ from .signal import generator, split_sizes
 from ..writer import StoreWriter
 
 # %% ../../../nbs/14_sentences.ipynb #593245a3
-#| fold: the phrases
 # What the people of this world say: each phrase expresses that emotion
 PHRASES = {
     "happy": "i was so happy; it was wonderful; we laughed all evening; i love it; "
