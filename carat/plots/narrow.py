@@ -156,7 +156,8 @@ def narrowed(
     if fig.get_size_inches()[0] <= _FITS:
         return None
     try:
-        copy = pickle.loads(pickle.dumps(fig))
+        with np.errstate(invalid="ignore"):  # the fill values of images of whole numbers
+            copy = pickle.loads(pickle.dumps(fig))
     except Exception:  # a figure may hold anything, and whatever it is may refuse in its own way
         return None
     before = _boxes(fig)
