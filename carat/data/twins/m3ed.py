@@ -314,7 +314,7 @@ def _moebius(A: np.ndarray) -> np.ndarray:
         A = np.stack([out, in_ - out], c)
     return A
 
-
+# %% ../../../nbs/15_twin_m3ed.ipynb #62f4dc01
 def _odds(part: _Voice, x: np.ndarray, shift: np.ndarray | None) -> np.ndarray:
     """(L, C): log likelihood ratio of features (L, d), emotion c shown here against elsewhere."""
     u, C = part.patterns_of(x), len(M3ED_LABELS)
@@ -334,7 +334,7 @@ def _odds(part: _Voice, x: np.ndarray, shift: np.ndarray | None) -> np.ndarray:
             here = np.logaddexp(here, r + g * (a[:, :C] + a[:, odd, None]) - g * g * both / 2)
     return here - there
 
-
+# %% ../../../nbs/15_twin_m3ed.ipynb #2f847e51
 def _each(rows, combine) -> np.ndarray:
     "One value of each label's row, for every assignment: (M + 2) ** len(rows)."
     A = rows[0]
@@ -373,7 +373,7 @@ def _settle(A: np.ndarray, but: int | None = None) -> np.ndarray:
             A = settled.reshape(*before, 2, *after)
     return A
 
-
+# %% ../../../nbs/15_twin_m3ed.ipynb #fc77edac
 def _posterior(odds: np.ndarray, relevance: np.ndarray, prior: np.ndarray) -> tuple:
     """P(y) (2^C,) and P(c shows in m) (C, M) of a dialogue with these log odds (L, C, M).
 
@@ -381,7 +381,9 @@ def _posterior(odds: np.ndarray, relevance: np.ndarray, prior: np.ndarray) -> tu
     """
     L, C, M = odds.shape
     P, cover = _assignments(odds, relevance), _cover(emotion_weights(), L).ravel()
-    weight = np.where(cover > 1e-12, prior / np.maximum(cover, 1e-300), 0).reshape((2,) * C)
+    n = label_sets(C).sum(1)
+    fits = (n > 0) & (n <= L)  # a small set in a long dialogue is covered very rarely, but it fits
+    weight = np.divide(prior, cover, out=np.zeros(len(n)), where=fits).reshape((2,) * C)
     Z = np.maximum(_moebius(_settle(P)), 0) * weight
     total, shows = Z.sum(), np.zeros((C, M))
     for c in range(C):
@@ -402,8 +404,8 @@ def m3ed_oracle(
 ) -> Oracle:
     """The exact posterior of labels and shows given a dialogue and its speakers' shifts.
 
-    No predictor has a lower expected log loss. Raises CaratError for an unknown modality or prior,
-    and for a split of no twin of M3ED.
+    No predictor has a lower expected log loss on dialogues with the label sets of the prior.
+    Raises CaratError for an unknown modality or prior, and for a split of no twin of M3ED.
     """
     world = world_of(split, DialogueWorld) if world is None else world
     names = list(world.parts)

@@ -117,6 +117,17 @@ def test_the_oracle_is_calibrated_and_finds_the_channel(store):
         oracle(s)  # that of MOSEI knows another world
 
 
+def test_a_long_dialogue_may_have_few_emotions():
+    world = DialogueWorld(relevance=np.eye(7)[:, [4, 0, 1]], **NARROW)  # Anger shows in the text
+    s = make_m3ed_twin({"train": 1, "valid": 1, "test": 179}, world=world)["test"]
+    few, o = (s.y.sum(1) <= 2) & (s.lengths["t"] >= 25), m3ed_oracle(s, prior="test")
+    assert few.sum() > 5
+    miss, expected = (o.scores - s.y)[few] ** 2, (o.scores * (1 - o.scores))[few]
+    assert abs(miss.mean() - expected.mean()) < 0.02
+    sure = o.scores > 0.99
+    assert sure.sum() > 300 and s.y[sure].mean() > 0.99
+
+
 def test_another_world_travels_with_its_store(tmp_path, store):
     world = DialogueWorld(seed=4, strength=3.0, **NARROW)
     s = Store(write_m3ed_twin(tmp_path / "w.h5", size=40, world=world))["test"]
