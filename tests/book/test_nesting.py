@@ -11,7 +11,7 @@ import nbformat
 import pytest
 
 import book
-from book import check, facts
+from book import check, facts, shown
 
 CODE = "#| default_exp {module}", '#| export\ndef half(x):\n    "A half."\n    return x / 2'
 
@@ -46,7 +46,9 @@ def project(tmp_path, monkeypatch):
     check.tool("nbdev_export", tmp_path)
     for module in (book, check):
         monkeypatch.setattr(module, "ROOT", tmp_path)
-    monkeypatch.setattr(check, "notebooks", lambda: [tmp_path / "nbs" / "10_trial.ipynb"])
+    for module in (check, shown):
+        monkeypatch.setattr(module, "notebooks", lambda: [tmp_path / "nbs" / "10_trial.ipynb"])
+    monkeypatch.setattr(shown, "ROOT", tmp_path)
     monkeypatch.setattr(check.stamp, "out_of_step", lambda: [])
     return tmp_path
 
