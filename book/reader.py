@@ -48,6 +48,7 @@ from .status import run_label
 
 DISPLAY = re.compile(r"^\$\$\s*(.+?)\s*\$\$[ \t]*$", re.M | re.S)
 CAPTION = re.compile(r"\A\*\*Figure\.?\*\*")
+LINKS = {"text/html": r'(href="\w+)\.ipynb', "text/markdown": r"(\]\(\w+)\.ipynb"}
 FENCED = re.compile(r"^(`{3,}|~{3,}).*?^\1[ \t]*$", re.M | re.S)
 
 
@@ -147,8 +148,9 @@ def pieces(cell):
             output.data = {}
             if CAPTION.match(text) and len(cell.outputs) == 1:
                 cell.metadata.tags = ["remove-cell"]  # a figure is followed by its caption
-        if html := output.get("data", {}).get("text/html"):  # links of tables lead to pages
-            output.data["text/html"] = re.sub(r'(href="\w+)\.ipynb', r"\1.html", html)
+        for kind, link in LINKS.items():  # what a cell made leads to pages
+            if made_of_it := output.get("data", {}).get(kind):
+                output.data[kind] = re.sub(link, r"\1.html", made_of_it)
     if "outputs" in cell:
         cell.outputs = [o for o in cell.outputs if o.get("data") != {}]
     return out
