@@ -287,11 +287,17 @@ class Browser:
         return self.ask(f"{POINT}({json.dumps(selector)}, {1000 * patience})")
 
     def theme(self, name):
-        "light or dark"
-        self.ask(
-            "((page, name) => { page.theme = page.mode = name; })"
-            f"(document.documentElement.dataset, '{name}')"
-        )
+        "light or dark, at once: colours do not glide from one to the other"
+        self.ask(f"""(() => {{
+            if (!document.getElementById('no-gliding')) {{
+              const style = document.createElement('style');
+              style.id = 'no-gliding';
+              style.textContent = '* {{ transition: none !important; }}';
+              document.head.append(style);
+            }}
+            const page = document.documentElement.dataset;
+            page.theme = page.mode = '{name}';
+        }})()""")
 
     def picture(self, path, full=True):
         "Save a picture of the page."
