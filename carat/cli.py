@@ -641,7 +641,7 @@ def _evaluate(
         overwrite: Replace that file where it exists.
         kind: The class of a system of your own, module:Class.
     """
-    from carat.core import CaratError, write_whole
+    from carat.core import write_whole, writing
     from carat.data.store import Store
     from carat.metrics import trivial_predictors
     from carat.train import evaluate
@@ -656,10 +656,8 @@ def _evaluate(
         blind = trivial_predictors(known, data[split].y, data.labels)
         _print_metrics({str(run): found, **blind}, str(run), data[split].y)
     if out is not None:
-        try:
+        with writing(out):
             write_whole(out, json.dumps(found, indent=1) + "\n")
-        except OSError as e:
-            raise CaratError(f"{out} cannot be written: {e.strerror}") from None
 
 
 def _evaluate_seeds(folder, data, split, threshold, device, kind):
@@ -804,14 +802,14 @@ def _listen(argv):
 
 
 def _check_spaces(argv):
-    "Raise `CaratError` for `--seeds 1,2`: several numbers are parted by spaces."
+    "Raise `CaratError` for `--seeds 1,2`: several numbers are separated by spaces."
     for word in argv:
         numbers = word.split("=")[-1]
         if re.fullmatch(r"\d+(,\d+)+,?", numbers):
             from carat.core import CaratError
 
-            parted = " ".join(numbers.strip(",").split(","))
-            raise CaratError(f"{word}: part numbers by spaces, as in {parted}")
+            spaced = " ".join(numbers.strip(",").split(","))
+            raise CaratError(f"{word}: separate the numbers by spaces, as in {spaced}")
 
 
 def _run(argv):

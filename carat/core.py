@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SPLITS', 'SPELLINGS', 'log', 'CaratError', 'guarded', 'some', 'as_text', 'Settings', 'sync_to_disk', 'write_whole',
-           'find_device', 'judge']
+           'writing', 'find_device', 'judge']
 
 # %% ../nbs/95_core.ipynb #b265859a
 import json
@@ -154,6 +154,17 @@ def write_whole(
     except BaseException:
         Path(beside).unlink(missing_ok=True)
         raise
+
+# %% ../nbs/95_core.ipynb #7c1e02ab
+@contextmanager
+def writing(
+    path: str | Path,  # a file or a folder, as the user knows it
+):
+    "Turn the system's refusal to write within the block into a `CaratError` that names the path."
+    try:
+        yield
+    except OSError as e:
+        raise CaratError(f"{path} cannot be written: {e.strerror}") from None
 
 # %% ../nbs/95_core.ipynb #4d4db2b0
 log = logging.getLogger("carat")  # messages of the library; the command line prints them

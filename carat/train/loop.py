@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..core import CaratError, find_device
+from ..core import CaratError, find_device, writing
 from ..core import log as said
 from ..distributed import agree, average_gradients, ranks, share_sum
 from carat.metrics import (
@@ -147,21 +147,18 @@ class _Board:
         self.folder, self.writer = folder, None
 
     def add(self, record):
-        try:
-            self._write(record)
-        except OSError as e:
+        if self.folder is not None:
             where = self.folder.path / "tensorboard"
-            raise CaratError(f"{where} cannot be written: {e.strerror}") from None
+            with writing(where):
+                self._write(record, where)
 
-    def _write(self, record):
-        if self.writer is None and self.folder is not None:
+    def _write(self, record, where):
+        if self.writer is None:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
                 return
-            self.writer = SummaryWriter(str(self.folder.path / "tensorboard"))
-        if self.writer is None:
-            return
+            self.writer = SummaryWriter(str(where))
         row = flat_record(record)
         epoch = row.pop("epoch")
         for k, v in row.items():

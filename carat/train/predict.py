@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..core import CaratError, log, write_whole
+from ..core import CaratError, log, write_whole, writing
 from ..data.arrays import prepare_arrays
 from ..data.store import Store
 from ..distributed import gather_rows, ranks
@@ -265,10 +265,8 @@ class Predictions:
         writer = csv.DictWriter(text, self.columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows())
-        try:
+        with writing(path):
             write_whole(path, text.getvalue())
-        except OSError as e:
-            raise CaratError(f"{path} cannot be written: {e.strerror}") from None
 
 # %% ../../nbs/35_predictions.ipynb #ce8ab8fc
 def predict(

@@ -27,7 +27,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 import carat
-from ..core import CaratError, find_device, log, write_whole
+from ..core import CaratError, find_device, log, write_whole, writing
 from ..distributed import ranks
 from ..metrics import METRICS
 from ..system import kind_of, system, unread
@@ -296,10 +296,8 @@ class RunFolder:
         """One file, whole or not at all.
 
         Raises `CaratError` that names it where it cannot be written."""
-        try:
+        with writing(self.path / name):
             write_whole(self.path / name, data)
-        except OSError as e:
-            raise CaratError(f"{self.path / name} cannot be written: {e.strerror}") from None
 
     def add_epoch(self, history: list, weights: dict | None):
         "The history so far and, where the last epoch is the best one, its weights."
