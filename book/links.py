@@ -188,12 +188,15 @@ def symbol_names():
 
 
 def with_names(html):
-    "A page whose links and folded cells have the names that readers hear."
+    """A page whose links and folded cells have the names that readers hear.
+
+    The list of references loses its role, because it holds more than its entries: links back."""
 
     def named(m):
         return f'{m[0]} aria-label="{symbol_names().get(m[1], "symbol")}"'
 
     html = html.replace('<summary aria-label="Toggle hidden content">', "<summary>")
+    html = html.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
     return re.sub(r'<a class="to-symbol [^>]*?href="[^"#]*#(symbol-[^"]+)"', named, html)
 
 

@@ -149,8 +149,8 @@ def pieces(cell):
             if CAPTION.match(text) and len(cell.outputs) == 1:
                 cell.metadata.tags = ["remove-cell"]  # a figure is followed by its caption
         for kind, link in LINKS.items():  # what a cell made leads to pages
-            if made_of_it := output.get("data", {}).get(kind):
-                output.data[kind] = re.sub(link, r"\1.html", made_of_it)
+            if found := output.get("data", {}).get(kind):
+                output.data[kind] = re.sub(link, r"\1.html", found)
     if "outputs" in cell:
         cell.outputs = [o for o in cell.outputs if o.get("data") != {}]
     return out

@@ -98,9 +98,6 @@
     e.setAttribute("aria-label", "pages below " + (page ? page.textContent.trim() : "this one"));
   });
 
-  /* the references hold links back beside the entries, so they are no list of entries alone */
-  document.querySelectorAll(".citation-list[role=list]").forEach(e => e.removeAttribute("role"));
-
   /* a notebook is saved, not shown */
   document.querySelectorAll("a.btn-download-source-button, a.btn-download-executed-button").forEach(a => { a.download = ""; a.removeAttribute("target"); });
 

@@ -120,18 +120,13 @@ def check_widths(browser, counted):
     browser.size(1280)
 
 
-# pages whose lines, tables or figures are still cut; each entry is a debt
-CUT_AT_1280: set = set()
-SMALL_LETTERS: set = set()
-
-
-def check_column(browser, counted, name):
+def check_column(browser, counted):
     "No line of code, no output and no table is cut at 1280 px; figures can be read at both widths."
     browser.size(1280)
     cut = browser.ask(CUT)
     for kind, found in cut.items():
         counted[f"cut at 1280 px: {kind}"] += len(found)
-    assert name in CUT_AT_1280 or not any(cut.values()), f"cut at 1280 px: {cut}"
+    assert not any(cut.values()), f"cut at 1280 px: {cut}"
     for width in (1280, 390):
         browser.size(width)
         browser.ask(SETTLED)
@@ -139,7 +134,7 @@ def check_column(browser, counted, name):
         counted["figures"] += figures["figures"] if width == 1280 else 0
         counted[f"figures that scroll at {width} px"] += len(figures["cut"])
         assert not figures["silent"], f"cut without a sign at {width} px: {figures['silent']}"
-        assert name in SMALL_LETTERS or not figures["small"], f"{width} px: {figures['small']}"
+        assert not figures["small"], f"{width} px: {figures['small']}"
     assert not (silent := browser.ask(SILENT)), f"scrolls without a sign at 390 px: {silent}"
     browser.size(1280)
 
@@ -168,7 +163,7 @@ def test_page_in_a_browser(browser, counted, name):
     "Typeset mathematics, previews, copy buttons; no error, no request, nothing too wide."
     opened(browser, HTML / f"{name}.html")
     check_widths(browser, counted)
-    check_column(browser, counted, name)
+    check_column(browser, counted)
     check_mathematics(browser)
     broken = "e.complete && !e.naturalWidth && e.loading != 'lazy'"
     assert number_of(browser, "img", broken) == 0
