@@ -21,8 +21,11 @@ WORDS, LINES = 200, 25  # words of prose, and shown lines of code, that are read
 SETS_UP = {"use_style", "find_device", "manual_seed", "set_num_threads"}
 CANVAS = {"subplots", "figure", "Figure", "subplot_mosaic"}
 FINISHED = {"show", "frames"}
+SEEN = {f"plots.{name}" for name in ("table", "show", "frames", "clips", "overview")}
 EXERCISE = re.compile(r"^`{3,}\{exercise\}.*?^:label: (\S+)$", re.M | re.S)
 SOLUTION = re.compile(r"\{solution\} (\S+)")
+# a remark in the margin with nothing beside it: it would open a gap
+ALONE = re.compile(r"^```\{margin\}\n(?:(?!```).*\n)*```\s*(?:\Z|^#)", re.M)
 FENCED = re.compile(
     r"^(`{3,}|~{3,})(?!\{(?:exercise|margin|note|tip|admonition)).*?^\1", re.M | re.S
 )
@@ -116,7 +119,7 @@ def fold(cell, marks):
     if (words := prompt(marks, cell.source)) is None:
         return
     whole = said(marks, "solution") is not None
-    cell.metadata.tags = [*cell.metadata.get("tags", []), "hide-cell" if whole else "hide-input"]
+    cell.metadata.tags = ["hide-cell" if whole else "hide-input"]
     cell.metadata.mystnb = {
         "code_prompt_show": words,
         "code_prompt_hide": words.replace("Show", "Hide", 1),
@@ -171,24 +174,61 @@ def problems():
 
 def problems_of(path):
     where, cells = path.relative_to(ROOT).as_posix(), read_notebook(path).cells
+    checks = without_answer, folded_twice, misplaced, unseen
+    return [f"{where}: {line}" for check in checks for line in check(cells)]
+
+
+def marked(cells):
+    "The directives and the code of each code cell."
+    return [(directives(c), without_directives(c)) for c in cells if c.cell_type == "code"]
+
+
+def first_line(source):
+    return repr((source.splitlines() or [""])[0])
+
+
+def without_answer(cells):
+    "Blanks and solutions that do not belong together, or to an exercise."
     exercises = {m for c in cells if c.cell_type == "markdown" for m in EXERCISE.findall(c.source)}
-    code = [(directives(c), without_directives(c)) for c in cells if c.cell_type == "code"]
-    blanks = [said(marks, "blank") for marks, _ in code]
-    solutions = [said(marks, "solution") for marks, _ in code]
+    blanks = [said(marks, "blank") for marks, _ in marked(cells)]
+    solutions = [said(marks, "solution") for marks, _ in marked(cells)]
     for kind, labels in (("blank", blanks), ("solution", solutions)):
         for label in filter(lambda x: x is not None, labels):
             if label not in exercises:
-                yield f"{where}: `#| {kind}: {label}` names no exercise of the chapter"
+                yield f"`#| {kind}: {label}` names no exercise of the chapter"
             if labels.count(label) > 1:
-                yield f"{where}: `#| {kind}: {label}` stands on more than one cell"
+                yield f"`#| {kind}: {label}` stands on more than one cell"
     for label in set(filter(None, blanks)) ^ set(filter(None, solutions)):
         has, lacks = ("blank", "solution") if label in blanks else ("solution", "blank")
-        yield f"{where}: `#| {has}: {label}` has no `#| {lacks}: {label}`"
-    for marks, source in code:
-        first = (source.splitlines() or [""])[0]
+        yield f"`#| {has}: {label}` has no `#| {lacks}: {label}`"
+
+
+def folded_twice(cells):
+    "Folds without words, with words that would be exported, or beside another way to fold."
+    for marks, source in marked(cells):
+        first = first_line(source)
         if said(marks, "fold") == "" and noun(source) is None:
-            yield f"{where}: say what is folded, `#| fold: the table`, above {first!r}"
+            yield f"say what is folded, `#| fold: the table`, above {first}"
         if said(marks, "fold") and "export" in marks:
-            yield f"{where}: the words of `#| fold` would be exported: leave them out, at {first!r}"
+            yield f"the words of `#| fold` would be exported: leave them out, at {first}"
         if {"fold", "open"} <= {m.partition(":")[0] for m in marks}:
-            yield f"{where}: folded and open at once: {first!r}"
+            yield f"folded and open at once: {first}"
+    for cell in cells:
+        if cell.metadata.get("tags"):
+            yield f"a tag folds the cell: write `#| fold` instead, at {first_line(cell.source)}"
+
+
+def misplaced(cells):
+    "Remarks in the margin that have no paragraph beside them."
+    for cell in cells:
+        if cell.cell_type == "markdown" and ALONE.search(cell.source):
+            yield f"put the margin above its paragraph, in {first_line(cell.source)}"
+
+
+def unseen(cells):
+    "Tables and figures that no reader sees: a notebook shows the last value of a cell only."
+    for _, source in marked(cells):
+        for node in parsed(source).body[:-1]:
+            made = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+            if made and ast.unparse(node.value.func) in SEEN:
+                yield f"nobody sees this: wrap it in display(), {first_line(ast.unparse(node))}"

@@ -108,9 +108,22 @@ def test_directives_that_lead_nowhere_are_refused(cells, tmp_path, monkeypatch):
         ((EXERCISE, BLANK, BLANK, SOLVED), "on more than one cell"),
         ((("c", "#| fold\nx = 1"),), "say what is folded"),
         ((("c", "#| fold\n#| open\ndef f(): pass"),), "folded and open at once"),
+        ((("c", "#| export\n#| fold: it\ndef f(): pass"),), "would be exported"),
+        ((("m", "Prose.\n\n```{margin}\nA remark.\n```"),), "put the margin above its paragraph"),
+        ((("m", "```{margin}\nA remark.\n```\n\nProse."),), ""),
+        ((("c", "plots.table(rows)\nx = 1"),), "nobody sees this"),
+        ((("c", "display(plots.table(rows))\nplots.show(fig)"),), ""),
     ):
         found = wrong_marks(cells, tmp_path, *pairs)
         assert (said in found) if said else not found, found
+
+
+def test_cells_are_folded_in_one_way(cells, tmp_path, monkeypatch):
+    monkeypatch.setattr(shown, "ROOT", tmp_path)
+    nb = cells(("c", "x = 1"))
+    nb.cells[0].metadata.tags = ["hide-input"]
+    nbformat.write(nb, tmp_path / "98_trial.ipynb")
+    assert "a tag folds the cell" in "\n".join(shown.problems_of(tmp_path / "98_trial.ipynb"))
 
 
 def test_the_head_of_a_chapter_holds_minutes_needs_and_outcomes():
