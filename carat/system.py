@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['GROUP', 'Scores', 'System', 'Network', 'kinds', 'register', 'system', 'import_system', 'kind_of', 'recipe',
-           'where_from', 'check_store_given', 'longest', 'unread', 'make_model', 'field_names']
+           'where_from', 'check_store_given', 'longest', 'unread', 'make_model', 'field_names', 'check_whole',
+           'check_config', 'check_batch']
 
 # %% ../nbs/30_system.ipynb #c1265251
 import difflib
 import importlib
+import math
 import pkgutil
 import sys
 from collections.abc import Mapping
@@ -31,6 +33,17 @@ class Scores:
     scores: torch.Tensor  # (B, C) in [0, 1]
     # further answers, each (B, C): whole numbers are indices of modalities, -1 for none
     more: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def decided(
+        cls,
+        chosen: torch.Tensor,  # (B, C) bool, the labels that the system decided on
+        p: torch.Tensor,  # (B, C) in [0, 1], by which labels are ranked
+    ) -> "Scores":
+        """Scores of a system that decides on a set of labels.
+
+        A threshold of 0.5 restores the set: its labels score above 0.5, all others below."""
+        return cls((chosen.float() + p.float().clamp(0.001, 0.999)) / 2)
 
 # %% ../nbs/30_system.ipynb #22a75151
 @runtime_checkable
@@ -81,6 +94,12 @@ class Network(torch.nn.Module):
     def losses(self, batch: Batch) -> dict:  # "loss", which is minimised, and terms to record
         "Scalars for a batch with labels: means over its samples."
         raise NotImplementedError(f"{type(self).__name__} has no losses")
+
+    def backward(self, losses: dict, batch: Batch) -> None:
+        """Leave the gradient of the losses in the parameters.
+
+        A network overrides it where its step needs more than the gradient of one sum."""
+        losses["loss"].backward()
 
     def predict(self, batch: Batch) -> Scores:
         "Scores for a batch."
@@ -265,3 +284,86 @@ def make_model(
 def field_names(config_class: type) -> set[str]:
     "The names of a configuration's fields."
     return {f.name for f in fields(config_class)}
+
+# %% ../nbs/30_system.ipynb #20046beb
+_LIMITS = {
+    "must be positive": lambda v: v > 0,
+    "must be in [0, 1)": lambda v: 0 <= v < 1,
+    "must not be negative": lambda v: v >= 0,
+}
+
+
+def check_whole(
+    config,  # a configuration
+    name: str,  # of the field, as the message names it
+    value,
+    low: int,  # the least value that is allowed
+):
+    "Raise `CaratError` where a value is no whole number of at least `low`."
+    if not isinstance(value, int) or isinstance(value, bool) or value < low:
+        raise CaratError(
+            f"{type(config).__name__}.{name} is {value!r}; "
+            f"it must be a whole number of at least {low}"
+        )
+
+
+def check_config(
+    config,  # a system's configuration, with modalities and labels
+    whole: Mapping[str, int] | None = None,  # name of a whole number -> the least value
+    positive=(),  # names of numbers above 0
+    shares=(),  # names of numbers in [0, 1)
+    weights=(),  # names of numbers of at least 0
+    choices: Mapping[str, tuple] | None = None,  # name -> the values that it may have
+):
+    """Raise `CaratError` for the first field that is out of range.
+
+    Labels become a tuple and modalities a dictionary. A field with several whole numbers is a
+    tuple."""
+    object.__setattr__(config, "labels", tuple(config.labels))
+    object.__setattr__(config, "modalities", dict(config.modalities))
+    kind = type(config).__name__
+    for name, allowed in (choices or {}).items():
+        if (value := getattr(config, name)) not in allowed:
+            known = ", ".join(map(repr, allowed))
+            raise CaratError(f"{kind}.{name} is {value!r}; it must be one of {known}")
+    if not config.modalities or not config.labels:
+        raise CaratError(f"{kind} needs at least one modality and one label")
+    for m, width in config.modalities.items():
+        check_whole(config, f"modalities[{m!r}]", width, 1)
+    for name, low in (whole or {}).items():
+        value = getattr(config, name)
+        for v in value if isinstance(value, (tuple, list)) else (value,):
+            check_whole(config, name, v, low)
+    for limit, names in zip(_LIMITS, (positive, shares, weights), strict=True):
+        for name in names:
+            _check_number(config, name, limit)
+
+
+def _check_number(config, name, limit):
+    kind, value = type(config).__name__, getattr(config, name)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise CaratError(f"{kind}.{name} is {value!r}; it must be a finite number")
+    if not _LIMITS[limit](value):
+        raise CaratError(f"{kind}.{name} {limit}, not {value}")
+
+# %% ../nbs/30_system.ipynb #09c9e832
+def check_batch(
+    config,  # of the network
+    batch: Batch,
+) -> torch.Tensor:  # (B, M) bool, whether a sample has a step of each modality
+    "Raise `CaratError` where a batch lacks a modality or has other widths or labels."
+    for m, width in config.modalities.items():
+        if m not in batch.x:
+            has = ", ".join(map(repr, batch.x))
+            raise CaratError(f"the model wants modality {m!r}; the batch has {has}")
+        if batch.x[m].shape[-1] != width:
+            raise CaratError(
+                f"modality {m!r} is {batch.x[m].shape[-1]} wide in the batch; "
+                f"the model was built for {width}"
+            )
+    if batch.y is not None and batch.y.shape[-1] != len(config.labels):
+        raise CaratError(
+            f"the batch has {batch.y.shape[-1]} labels; the model was built for "
+            f"{len(config.labels)} ({', '.join(config.labels)})"
+        )
+    return torch.stack([batch.mask[m].any(1) for m in config.modalities], 1)

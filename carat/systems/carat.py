@@ -6,7 +6,6 @@
 __all__ = ['TABLE_3', 'SYSTEM', 'CaratConfig', 'Forward', 'attended', 'ConcatHead', 'CARAT']
 
 # %% ../../nbs/28_carat.ipynb #8f482114
-import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -25,7 +24,7 @@ from ..nn.pooling import ModalityHeads, bce, classification_loss, max_pool
 from ..nn.prototypes import Prototypes
 from ..nn.reconstruction import ModalityMLP, Reconstruction, reconstruction_loss
 from ..nn.shuffle import AggregationHead, aggregation_loss, draw_shuffle
-from ..system import Network, Scores
+from ..system import Network, Scores, check_batch, check_config
 
 # %% ../../nbs/28_carat.ipynb #9d37b2aa
 @dataclass(frozen=True)
@@ -94,10 +93,10 @@ class CaratConfig(Settings):
         for name in ("labels", "levels", "shuffles", "prototype_levels"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         object.__setattr__(self, "layers", tuple(layers))
-        object.__setattr__(self, "modalities", dict(self.modalities))
-        _check_choices(self)
-        _check_sizes(self)
-        _check_numbers(self)
+        numbers = dict(positive=["tau"], shares=["phi", "dropout"], weights=_WEIGHTS)
+        check_config(self, _SIZES, **numbers, choices=_CHOICES)
+        _check_parts(self)
+        _check_layers(self)
 
     @classmethod
     def reference(cls, **kw) -> "CaratConfig":
@@ -179,15 +178,11 @@ _SUBSETS = dict(
     shuffles=("sample", "modality"),
     prototype_levels=("o", "alpha", "beta"),
 )
-_SIZES = ("max_steps", "d", "d_z", "d_h", "heads", "ff", "queue")
+_SIZES = dict.fromkeys(("max_steps", "d", "d_z", "d_h", "heads", "ff", "queue"), 1) | {"layers": 0}
 _WEIGHTS = [f"gamma_{k}" for k in ("o", "alpha", "beta", "s", "r", "sf", "r_beta")]
 
 
-def _check_choices(c):
-    for name, allowed in _CHOICES.items():
-        if (value := getattr(c, name)) not in allowed:
-            known = ", ".join(map(repr, allowed))
-            raise CaratError(f"CaratConfig.{name} is {value!r}; it must be one of {known}")
+def _check_parts(c):
     for name, allowed in _SUBSETS.items():
         if extra := [v for v in getattr(c, name) if v not in allowed]:
             known = ", ".join(map(repr, allowed))
@@ -202,44 +197,14 @@ def _check_choices(c):
         )
 
 
-def _check_whole(name, value, low):
-    if not isinstance(value, int) or isinstance(value, bool) or value < low:
-        raise CaratError(
-            f"CaratConfig.{name} is {value!r}; it must be a whole number of at least {low}"
-        )
-
-
-def _check_sizes(c):
-    for name in _SIZES:
-        _check_whole(name, getattr(c, name), 1)
-    if not c.modalities or not c.labels:
-        raise CaratError("CaratConfig needs at least one modality and one label")
-    for m, width in c.modalities.items():
-        _check_whole(f"modalities[{m!r}]", width, 1)
+def _check_layers(c):
     if len(c.layers) != len(c.modalities):
         raise CaratError(
             f"CaratConfig.layers has {len(c.layers)} numbers for {len(c.modalities)} modalities "
             f"({', '.join(c.modalities)}); give one number per modality"
         )
-    for n in c.layers:
-        _check_whole("layers", n, 0)
     if c.d % c.heads:
         raise CaratError(f"CaratConfig.d = {c.d} is not a multiple of heads = {c.heads}")
-
-
-def _check_numbers(c):
-    for name in ("tau", "phi", "dropout", *_WEIGHTS):
-        value = getattr(c, name)
-        if not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise CaratError(f"CaratConfig.{name} is {value!r}; it must be a finite number")
-    if c.tau <= 0:
-        raise CaratError(f"CaratConfig.tau must be positive, not {c.tau}")
-    for name in ("phi", "dropout"):
-        if not 0 <= getattr(c, name) < 1:
-            raise CaratError(f"CaratConfig.{name} must be in [0, 1), not {getattr(c, name)}")
-    for name in _WEIGHTS:
-        if getattr(c, name) < 0:
-            raise CaratError(f"CaratConfig.{name} must not be negative, not {getattr(c, name)}")
 
 # %% ../../nbs/28_carat.ipynb #dfa5d16d
 @dataclass
@@ -383,7 +348,7 @@ class CARAT(Network):
         """The left half of Figure 2: from features to label-specific representations.
 
         Samples do not meet here."""
-        present = self._check(batch)
+        present = check_batch(self.config, batch)
         U_o, attention = [], {}
         for m in self.config.modalities:  # each has its own width and length: its own encoder
             x, mask = batch.x[m], batch.mask[m]
@@ -541,25 +506,6 @@ class CARAT(Network):
         scores = torch.where(out.present.any(1, keepdim=True), scores, torch.zeros_like(scores))
         nobody = torch.full_like(scores, -1, dtype=torch.long)
         return Scores(scores, {"from": out.leaned.get("o", nobody)})
-
-    def _check(self, batch):
-        "Presence (B, M); a batch that does not fit gets one error, before any arithmetic."
-        c = self.config
-        for m, width in c.modalities.items():
-            if m not in batch.x:
-                has = ", ".join(map(repr, batch.x))
-                raise CaratError(f"the model wants modality {m!r}; the batch has {has}")
-            if batch.x[m].shape[-1] != width:
-                raise CaratError(
-                    f"modality {m!r} is {batch.x[m].shape[-1]} wide in the batch; "
-                    f"the model was built for {width}"
-                )
-        if batch.y is not None and batch.y.shape[-1] != len(c.labels):
-            raise CaratError(
-                f"the batch has {batch.y.shape[-1]} labels; the model was built for "
-                f"{len(c.labels)} ({', '.join(c.labels)})"
-            )
-        return torch.stack([batch.mask[m].any(1) for m in c.modalities], 1)  # (B, M)
 
 # %% ../../nbs/28_carat.ipynb #6a927d98
 SYSTEM = CARAT

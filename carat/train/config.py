@@ -26,12 +26,20 @@ class TrainConfig(Settings):
     lr: float = 5e-5
     # share of all steps in which the rate rises linearly; it then falls linearly to zero
     warmup: float = 0.1
-    # "adam" is Kingma and Ba's, "bertadam" the published code's
-    optimizer: Literal["adam", "bertadam"] = "adam"
-    weight_decay: float = 0.01  # decoupled weight decay of "bertadam"; "adam" has none
-    # name patterns of normalisation weights that "bertadam" decays nevertheless
+    # factor of lr for each epoch, the last one for all epochs after it, in place of warm-up and
+    # decay; empty keeps those
+    rates: tuple[float, ...] = ()
+    # "adam" is Kingma and Ba's, "bertadam" the published code's, "adamw" decays the weights, too
+    optimizer: Literal["adam", "bertadam", "adamw", "sgd"] = "adam"
+    # decay rates of the two running means; the first is the momentum of "sgd"
+    betas: tuple[float, float] = (0.9, 0.999)
+    # weight decay, decoupled in "bertadam" and "adamw"; "adam" has none
+    weight_decay: float = 0.01
+    # name patterns of biases and normalisation weights that decay nevertheless
     decay_also: tuple[str, ...] = ()
     clip: float = 1.0  # largest norm of the whole gradient; 0 does not clip
+    # "value" limits every entry of the gradient by `clip` instead of the norm
+    clip_by: Literal["norm", "value"] = "norm"
     # "valid" chooses one threshold for all labels on the validation split, "label" one per label;
     # a number is used as it is
     threshold: Literal["valid", "label"] | float = "valid"
@@ -50,6 +58,10 @@ class TrainConfig(Settings):
 
     def __post_init__(self):
         self.decay_also = tuple(self.decay_also)
+        self.rates = _numbers("rates", self.rates, math.inf)
+        self.betas = _numbers("betas", self.betas, 1)
+        if len(self.betas) != 2:
+            raise CaratError(f"betas is {self.betas!r}: give two numbers")
         if self.threshold not in ("valid", "label"):
             self.threshold = _number("threshold", self.threshold, _THRESHOLDS)
         for name, low in _COUNTS.items():
@@ -83,7 +95,8 @@ class TrainConfig(Settings):
 _COUNTS = dict(epochs=1, batch_size=1, eval_batch_size=1, patience=1)
 _RANGES = dict(lr=(0, math.inf), warmup=(0, 1), weight_decay=(0, math.inf), clip=(0, math.inf))
 _CHOICES = dict(
-    optimizer=("adam", "bertadam"),
+    optimizer=("adam", "bertadam", "adamw", "sgd"),
+    clip_by=("norm", "value"),
     precision=("float32", "bfloat16"),
     label_weights=("none", "balanced"),
 )
@@ -105,6 +118,16 @@ def _number(name, value, advice):
     if name == "threshold" and not 0 <= number <= 1:
         raise CaratError(f"threshold is {value!r}: {_THRESHOLDS}")
     return number
+
+
+def _numbers(name, values, below):
+    "A tuple of numbers from 0 to below a limit."
+    numbers = tuple(_number(name, v, "give numbers") for v in values)
+    for v in numbers:
+        if not 0 <= v < below:
+            limits = "of at least 0" if below == math.inf else f"from 0 to below {below}"
+            raise CaratError(f"{name} holds {v!r}: give finite numbers {limits}")
+    return numbers
 
 # %% ../../nbs/31_training_config.ipynb #e1d66d7c
 def steps_per_epoch(

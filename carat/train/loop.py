@@ -107,10 +107,12 @@ def train_step(
             losses = (losses_of or model.losses)(batch)
         if share != 1:
             losses = {k: v * share for k, v in losses.items()}
-        losses["loss"].backward()
+        model.backward(losses, batch)
     average_gradients(parameters)  # where several processes share the batch
-    limit = how.clip if how.clip > 0 else math.inf
-    norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+    by_norm = how.clip > 0 and how.clip_by == "norm"
+    norm = torch.nn.utils.clip_grad_norm_(parameters, how.clip if by_norm else math.inf)
+    if how.clip > 0 and not by_norm:
+        torch.nn.utils.clip_grad_value_(parameters, how.clip)
     optimizer.step()
     return losses, norm
 

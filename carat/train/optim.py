@@ -38,9 +38,9 @@ def _decay_rule(model, config):
             norms |= {id(p) for p in module.parameters(recurse=False)}
 
     def decays(name, p):
-        if name.rsplit(".", 1)[-1] == "bias":
-            return False
-        return id(p) not in norms or any(fnmatch(name, pattern) for pattern in config.decay_also)
+        if any(fnmatch(name, pattern) for pattern in config.decay_also):
+            return True
+        return id(p) not in norms and name.rsplit(".", 1)[-1] != "bias"
 
     return decays
 
@@ -48,8 +48,8 @@ def _decay_rule(model, config):
 def make_optimizer(
     model: torch.nn.Module,  # whose parameters are trained
     config: TrainConfig,  # which optimiser, its decay
-) -> torch.optim.AdamW:
-    """AdamW with two groups: parameters that decay, and biases and normalisation weights.
+) -> torch.optim.Optimizer:  # AdamW, or SGD
+    """An optimiser with two groups: parameters that decay, and biases and normalisation weights.
 
     The second group does not decay, except for names that match `decay_also`. Raises `CaratError`
     where the model has no parameter to train."""
@@ -63,27 +63,38 @@ def make_optimizer(
     ]
     groups = [g for g in groups if g["params"]]
     fused = all(p.device.type in ("cpu", "cuda") for _, p in trained)
-    return torch.optim.AdamW(
-        groups, lr=config.lr, betas=(0.9, 0.999), weight_decay=0.0, fused=fused
-    )
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, config.lr, config.betas[0], fused=fused)
+    return torch.optim.AdamW(groups, config.lr, config.betas, weight_decay=0.0, fused=fused)
+
+# %% ../../nbs/32_optimiser.ipynb #708f4063
+def _scale(config, step, total):
+    "The factor of the largest rate in a step."
+    if config.rates:
+        epoch = step * config.epochs // total
+        return config.rates[min(epoch, len(config.rates) - 1)]
+    if config.optimizer == "bertadam":
+        return lr_scale(step / total, config.warmup)
+    return lr_scale((step + 1) / (total + 1), config.warmup)  # no step is wasted on rate 0
 
 # %% ../../nbs/32_optimiser.ipynb #30512503
 def set_rates(
-    optimizer: torch.optim.AdamW,  # from `make_optimizer`
+    optimizer: torch.optim.Optimizer,  # from `make_optimizer`
     config: TrainConfig,
     step: int,  # steps done before this one
     total: int,  # steps of the whole run
 ) -> float:  # the learning rate of this step
     """Write the rates of the coming step into the optimiser.
 
-    "adam" and "bertadam" differ only here."""
-    if config.optimizer == "adam":
-        lr = config.lr * lr_scale((step + 1) / (total + 1), config.warmup)
+    "adam", "adamw" and "bertadam" differ only here."""
+    lr, t = config.lr * _scale(config, step, total), step + 1
+    if config.optimizer != "bertadam":
         for group in optimizer.param_groups:
-            group.update(lr=lr, eps=1e-8, weight_decay=0.0)
+            decays = config.optimizer != "adam" and group["decayed"]
+            group.update(lr=lr, weight_decay=config.weight_decay if decays else 0.0)
         return lr
-    lr, t = config.lr * lr_scale(step / total, config.warmup), step + 1
-    m, v = 1 - 0.9**t, math.sqrt(1 - 0.999**t)  # what Adam divides the two moments by
+    m, v = (1 - b**t for b in config.betas)
+    v = math.sqrt(v)  # m and v: what Adam divides the two moments by
     for group in optimizer.param_groups:  # undo both; lr' * decay is lr * weight_decay
         decay = config.weight_decay * v / m if group["decayed"] else 0.0
         group.update(lr=lr * m / v, eps=1e-6 / v, weight_decay=decay)
