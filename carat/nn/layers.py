@@ -125,9 +125,9 @@ def cross_attention(
     if keys is None and allowed is None:
         out = F.scaled_dot_product_attention(q, k, v, dropout_p=p)
         return out.transpose(1, 2).flatten(2)
-    may = keys[:, None] if allowed is None else allowed.expand(len(q), -1, -1)  # (B, ., K)
-    if keys is not None and allowed is not None:
-        may = may & keys[:, None]
+    may = q.new_ones(len(q), 1, k.shape[2], dtype=torch.bool)  # (B, ., K)
+    may = may if keys is None else keys[:, None]
+    may = may if allowed is None else may & allowed
     none = ~may.any(2, keepdim=True)  # (B, ., 1)
     out = F.scaled_dot_product_attention(q, k, v, (may | none)[:, None], dropout_p=p)
     return out.transpose(1, 2).flatten(2).masked_fill(none, 0)
@@ -221,12 +221,11 @@ class LabelDecoder(nn.Module):
     ) -> torch.Tensor:  # (B, C, d)
         "One vector per sample and label."
         p = self.dropout if self.training else 0.0
-        if labels is None:
-            labels = self.labels.expand(len(steps), -1, -1)
+        h = self.labels.expand(len(steps), -1, -1) if labels is None else labels
         steps = steps.masked_fill(~mask[..., None], 0)
         for layer in self.layers:
-            labels = layer(labels, steps, mask, p)
-        return labels
+            h = layer(h, steps, mask, p)
+        return h
 
 # %% ../../nbs/44_layers.ipynb #b3ba860c
 def side_by_side(

@@ -8,18 +8,29 @@ __all__ = ['few_clips', 'check_scores', 'check_gradient', 'check_precision', 'ch
 # %% ../../nbs/43_checks.ipynb #b93c766c
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
 from ..batch import Batch
 from ..core import CaratError
-from ..data.memory import MemorySplit, MemoryStore
+from ..data.memory import MemoryStore
 from ..data.twins.mosei import World, make_twin
 from ..system import make_model, system
 from .config import TrainConfig
 from .loop import fit
 
 # %% ../../nbs/43_checks.ipynb #00fae9b9
+def _part(store: MemoryStore, modalities, labels: int) -> MemoryStore:
+    "The clips of train with some modalities and the first labels, as both train and valid."
+    clips = store.open_split("train")
+    widths = {m: store.modalities[m] for m in modalities}
+    x = {m: (clips.values(m), clips.lengths[m]) for m in modalities}
+    y, names = np.asarray(clips.y)[:, :labels], store.labels[:labels]
+    splits = {s: dict(id=clips.id.tolist(), x=x, y=y) for s in ("train", "valid")}
+    return MemoryStore(f"{len(clips)} synthetic clips", names, widths, splits)
+
+
 def few_clips(
     size: int = 32,  # how many clips
     seed: int = 0,  # of the clips
@@ -27,13 +38,7 @@ def few_clips(
     "A few clips of the synthetic twin of MOSEI, whose emotions are easy to see."
     sizes = {"train": size, "valid": 1, "test": 1}
     twin = make_twin(sizes, seed, World(strength=10.0, speaker=0.3, identity=1.0))
-    clips = twin["train"]
-    x = {m: (clips.values(m), clips.lengths[m]) for m in twin.modalities}
-    splits = {
-        s: MemorySplit(s, twin.labels, twin.modalities, clips.id, x, clips.intensity)
-        for s in ("train", "valid")
-    }
-    return MemoryStore(f"{size} clips of the synthetic twin", twin.labels, twin.modalities, splits)
+    return _part(twin, list(twin.modalities), len(twin.labels))
 
 # %% ../../nbs/43_checks.ipynb #89926687
 def _padded(batch: Batch, more: int) -> Batch:
@@ -126,16 +131,6 @@ def check_precision(
     assert gap <= atol, f"bfloat16 changes a score by {gap:.2g}"
 
 # %% ../../nbs/43_checks.ipynb #49eb1a06
-def _part(store: MemoryStore, modalities, labels: int) -> MemoryStore:
-    "The same clips with some modalities and the first labels."
-    clips = store["train"]
-    widths = {m: store.modalities[m] for m in modalities}
-    x = {m: (clips.values(m), clips.lengths[m]) for m in modalities}
-    y, names = clips.intensity[:, :labels], store.labels[:labels]
-    splits = {s: MemorySplit(s, names, widths, clips.id, x, y) for s in ("train", "valid")}
-    return MemoryStore(store.name, names, widths, splits)
-
-
 def check_network(
     kind: str,  # one of `carat.system.kinds()`, a `Network`
     preset: str | None = None,  # of its recipes; the first where not given

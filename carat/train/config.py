@@ -59,9 +59,10 @@ class TrainConfig(Settings):
     def __post_init__(self):
         self.decay_also = tuple(self.decay_also)
         self.rates = _numbers("rates", self.rates, math.inf)
-        self.betas = _numbers("betas", self.betas, 1)
-        if len(self.betas) != 2:
-            raise CaratError(f"betas is {self.betas!r}: give two numbers")
+        betas = _numbers("betas", self.betas, 1)
+        if len(betas) != 2:
+            raise CaratError(f"betas is {betas!r}: give two numbers")
+        self.betas = (betas[0], betas[1])
         if self.threshold not in ("valid", "label"):
             self.threshold = _number("threshold", self.threshold, _THRESHOLDS)
         for name, low in _COUNTS.items():
