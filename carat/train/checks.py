@@ -16,7 +16,7 @@ from ..batch import Batch
 from ..core import CaratError
 from ..data.memory import MemoryStore
 from ..data.twins.mosei import World, make_twin
-from ..system import make_model, system
+from ..system import field_names, longest, make_model, system
 from .config import TrainConfig
 from .loop import fit
 
@@ -41,6 +41,9 @@ def few_clips(
     return _part(twin, list(twin.modalities), len(twin.labels))
 
 # %% ../../nbs/43_checks.ipynb #89926687
+_MORE = 3  # steps of padding that are added
+
+
 def _padded(batch: Batch, more: int) -> Batch:
     "The same batch with more padding."
     x = {m: F.pad(v, (0, 0, 0, more)) for m, v in batch.x.items()}
@@ -82,7 +85,7 @@ def check_scores(
         assert gap <= atol, f"{what} changes a score by {gap:.2g}"
 
     order = list(reversed(range(len(batch))))
-    same(_padded(batch, 3), scores, "more padding")
+    same(_padded(batch, _MORE), scores, "more padding")
     same(_chosen(batch, order), scores[order], "the order of samples")
     same(_chosen(batch, [0]), scores[:1], "being alone in a batch")
     for some in ([m] for m in batch.modalities):
@@ -142,6 +145,8 @@ def check_network(
 
     Raises `AssertionError` that names the check that failed."""
     whole = few_clips(6)
+    if "max_steps" in field_names(system(kind).Config):  # positions for the added padding, too
+        options.setdefault("max_steps", longest(whole, whole.modalities) + _MORE)
     shapes = [("tva", 6), ("va", 3), ("t", 1)]
     for modalities, labels in shapes:
         store = _part(whole, modalities, labels)
