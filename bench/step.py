@@ -3,6 +3,7 @@
     python bench/step.py     # B = 64, MOSEI's true lengths, queue 8192, CaratConfig(), float32
     python bench/step.py --precision bfloat16 --lengths full --preset recommended
     python bench/step.py --device cuda --precision bfloat16 --compile
+    python bench/step.py --kind tailor --preset paper  # another system, as a whole
     python bench/step.py --slow --json results/step_cpu.json  # the chapters' slow versions, too
 
 The estimate of a part is the longer of two times at this machine's own speed, measured in the same
@@ -31,12 +32,12 @@ import carat.nn.pooling
 import carat.nn.prototypes
 import carat.nn.shuffle
 from carat.batch import Batch
-from carat.core import find_device
-from carat.data.benchmarks import COUNTS, MODALITIES, label_sets
+from carat.core import CaratError, find_device
+from carat.data.benchmarks import COUNTS, LABELS, MODALITIES, label_sets
 from carat.nn.contrast import class_ids, supcon
 from carat.nn.pooling import bce
 from carat.nn.shuffle import draw_shuffle, shuffle
-from carat.systems.carat import CARAT, CaratConfig
+from carat.system import Network, field_names, recipe, system
 from carat.train import TrainConfig, make_optimizer
 
 
@@ -289,14 +290,16 @@ def slow_versions(model, batch):
     return took
 
 
-def main():
+def options():
+    "The command line."
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
+    parser.add_argument("--kind", default="carat", help="the system, one that is a network")
     parser.add_argument("--device", help="cpu, cuda, ...; the best there is where not given")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--batch", type=int, default=64, help="samples per step")
-    parser.add_argument("--queue", type=int, default=8192, help="rows of the queue")
+    parser.add_argument("--queue", type=int, default=8192, help="rows of CARAT's queue")
     parser.add_argument(
         "--modalities", nargs="+", default=list(MODALITIES), choices=list(MODALITIES)
     )
@@ -306,7 +309,7 @@ def main():
         default="true",
         help="true: drawn from MOSEI's own; full: 60 steps each",
     )
-    parser.add_argument("--preset", choices=("paper", "reference", "recommended"), default="paper")
+    parser.add_argument("--preset", default="paper", help="one of the system's recipes")
     parser.add_argument(
         "--threads", type=int, help="CPU threads; torch's own choice where not given"
     )
@@ -316,90 +319,74 @@ def main():
         "--slow", action="store_true", help="also the slow versions of the chapters (minutes)"
     )
     parser.add_argument("--json", type=Path, help="keep the figures here")
-    args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    device, bf16 = find_device(args.device), args.precision == "bfloat16"
+    return parser.parse_args()
 
-    def autocast():
-        return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
 
-    torch.manual_seed(0)
-    preset = {
-        "paper": CaratConfig,
-        "reference": CaratConfig.reference,
-        "recommended": CaratConfig.recommended,
-    }[args.preset]
-    model = CARAT(
-        preset(
-            queue=args.queue,
-            modalities={m: MODALITIES[m] for m in args.modalities},
-            layers=tuple(6 if m == "t" else 4 for m in args.modalities),
+def made(args):
+    "A network of the kind and preset that were asked for."
+    cls = system(args.kind)
+    if not issubclass(cls, Network):
+        raise CaratError(f"{args.kind} is no network: it takes no training step")
+    _, values, _ = recipe(cls, args.preset)
+    sizes = dict(queue=args.queue, max_steps=60)
+    values = {**values, **{k: v for k, v in sizes.items() if k in field_names(cls.Config)}}
+    widths = {m: MODALITIES[m] for m in args.modalities}
+    return cls(cls.Config(**{**values, "modalities": widths, "labels": LABELS}))
+
+
+class Step:
+    "A training step and an evaluation pass of a network on one batch."
+
+    def __init__(self, model, batch, args, device):
+        _, _, training = recipe(type(model), args.preset)
+        how = {k: v for k, v in training.items() if k in ("optimizer", "betas", "decay_also")}
+        self.model, self.batch, self.device = model, batch, device
+        self.bf16 = args.precision == "bfloat16"
+        self.optimizer = make_optimizer(model, TrainConfig(lr=1e-5, **how))
+        self.losses_of = (
+            torch.compile(model.losses, dynamic=False) if args.compile else model.losses
         )
-    ).to(device)
-    batch, lengths = synthetic_batch(args.batch, args.modalities, args.lengths, device)
-    optimizer, losses_of = (
-        make_optimizer(model, TrainConfig(lr=1e-5)),
-        torch.compile(model.losses, dynamic=False) if args.compile else model.losses,
-    )
 
-    def step():
-        with autocast():
-            loss = losses_of(batch)["loss"]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+    def autocast(self):
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
-    def evaluation():
-        model.eval()
-        with autocast():
-            model.predict(batch)
+    def training(self):
+        with self.autocast():
+            losses = self.losses_of(self.batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.model.backward(losses, self.batch)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
 
-    while not model.queue.valid.all():
-        step()  # the queue fills before anything is measured
-    seconds = {"training step": timed(step, device, args.repeats)}
-    peak = memory(device)  # before anything else is made
-    seconds["evaluation pass"] = timed(evaluation, device, args.repeats)
-    model.train()
-    parts = parts_of(model, batch, autocast, optimizer)
-    seconds |= {name: timed(f, device, args.repeats) for name, f in parts.items()}
-    flops_s, bytes_s = machine_speed(device, torch.bfloat16 if bf16 else torch.float32)
+    def evaluation(self):
+        self.model.eval()
+        with self.autocast(), torch.no_grad():
+            self.model.predict(self.batch)
+        self.model.train()
+
+
+def counted(f):
+    "Operations in matrix products, and bytes that all operations move, of one call."
+    with FlopCounterMode(display=False) as flops:
+        f()
+    with Traffic() as traffic:
+        f()
+    return flops.get_total_flops(), traffic.nbytes
+
+
+def measured(functions, seconds, flops_s, bytes_s):
+    "A row per part: its time, and what its arithmetic and its traffic ask for."
     rows = []
-    losses_of = model.losses  # counts are of the step as written
-    for name, f in {"training step": step, "evaluation pass": evaluation, **parts}.items():
-        with FlopCounterMode(display=False) as flops:
-            f()
-        with Traffic() as traffic:
-            f()
-        if name == "evaluation pass":
-            model.train()
-        limit = max(flops.get_total_flops() / flops_s, traffic.nbytes / bytes_s)
-        rows.append(
-            dict(
-                part=name,
-                seconds=seconds[name],
-                flop=flops.get_total_flops(),
-                bytes=traffic.nbytes,
-                arithmetic=flops.get_total_flops() / flops_s,
-                limit=limit,
-            )
-        )
+    for name, f in functions.items():
+        flop, nbytes = counted(f)
+        limit = max(flop / flops_s, nbytes / bytes_s)
+        row = dict(part=name, seconds=seconds[name], flop=flop, bytes=nbytes)
+        rows.append(row | dict(arithmetic=flop / flops_s, limit=limit))
+    return rows
 
-    where = (
-        torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} thread(s)"
-    )
-    print(
-        f"{where}; {args.precision}, {args.preset}, B = {args.batch}, lengths {args.lengths} "
-        f"(mean {lengths.mean():.1f}), queue {args.queue}, "
-        f"modalities {' '.join(args.modalities)}{', compiled' if args.compile else ''}\n"
-        f"this machine, now: {flops_s / 1e9:.0f} GFLOP/s in matrix products, "
-        f"{bytes_s / 1e9:.1f} GB/s in copies; "
-        f"{'device' if device.type == 'cuda' else 'process'} memory at most "
-        f"{peak / 2**20:.0f} MB\n"
-    )
+
+def show(rows):
+    "The rows as a table in Markdown."
     print(
         "| part | ms | GFLOP | GB moved, unfused | arithmetic alone, ms | estimate, ms "
         "| times the arithmetic | times the estimate |\n"
@@ -412,31 +399,70 @@ def main():
             f"| {r['part']} | {1e3 * t:.1f} | {r['flop'] / 1e9:.2f} | {r['bytes'] / 1e9:.2f} "
             f"| {1e3 * a:.1f} | {1e3 * limit:.1f} | {times} | {t / limit:.1f} |"
         )
-    slow = {}
-    if args.slow:
-        slow = slow_versions(model, batch)
+
+
+def main():
+    args = options()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device, bf16 = find_device(args.device), args.precision == "bfloat16"
+    torch.manual_seed(0)
+    try:
+        model = made(args).to(device)
+    except CaratError as e:
+        raise SystemExit(f"error: {e}") from None
+    batch, lengths = synthetic_batch(args.batch, args.modalities, args.lengths, device)
+    step = Step(model, batch, args, device)
+    while args.kind == "carat" and not model.queue.valid.all():
+        step.training()  # the queue fills before anything is measured
+    functions = {"training step": step.training, "evaluation pass": step.evaluation}
+    seconds = {"training step": timed(step.training, device, args.repeats)}
+    peak = memory(device)  # before anything else is made
+    seconds["evaluation pass"] = timed(step.evaluation, device, args.repeats)
+    if args.kind == "carat":
+        functions |= parts_of(model, batch, step.autocast, step.optimizer)
+        seconds |= {k: timed(functions[k], device, args.repeats) for k in list(functions)[2:]}
+    flops_s, bytes_s = machine_speed(device, torch.bfloat16 if bf16 else torch.float32)
+    step.losses_of = model.losses  # counts are of the step as written
+    rows = measured(functions, seconds, flops_s, bytes_s)
+    where = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} thread(s)"
+    )
+    print(
+        f"{where}; {args.kind}, {args.precision}, {args.preset}, B = {args.batch}, "
+        f"lengths {args.lengths} "
+        f"(mean {lengths.mean():.1f}), "
+        f"{f'queue {args.queue}, ' if args.kind == 'carat' else ''}"
+        f"modalities {' '.join(args.modalities)}{', compiled' if args.compile else ''}\n"
+        f"this machine, now: {flops_s / 1e9:.0f} GFLOP/s in matrix products, "
+        f"{bytes_s / 1e9:.1f} GB/s in copies; "
+        f"{'device' if device.type == 'cuda' else 'process'} memory at most "
+        f"{peak / 2**20:.0f} MB\n"
+    )
+    show(rows)
+    slow = slow_versions(model, batch) if args.slow and args.kind == "carat" else {}
+    if slow:
         print("\n| slow version, forwards only | s |\n| --- | --: |")
         for name, s in slow.items():
             print(f"| {name} | {s:.2f} |")
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(
-            json.dumps(
-                dict(
-                    device=where,
-                    torch=torch.__version__,
-                    **{k: v for k, v in vars(args).items() if k not in ("json", "device")},
-                    mean_length=float(lengths.mean()),
-                    flop_per_second=flops_s,
-                    bytes_per_second=bytes_s,
-                    peak_memory=peak,
-                    rows=rows,
-                    slow_seconds=slow,
-                ),
-                indent=1,
-            )
-            + "\n"
+        given = {k: v for k, v in vars(args).items() if k not in ("json", "device")}
+        found = dict(
+            device=where,
+            torch=torch.__version__,
+            **given,
+            mean_length=float(lengths.mean()),
+            parameters=sum(p.numel() for p in model.parameters()),
+            flop_per_second=flops_s,
+            bytes_per_second=bytes_s,
+            peak_memory=peak,
+            rows=rows,
+            slow_seconds=slow,
         )
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
