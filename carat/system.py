@@ -86,6 +86,7 @@ class Network(torch.nn.Module):
     recipes: ClassVar[Mapping[str, tuple[dict, dict]]] = {"paper": ({}, {})}
     meets: ClassVar[bool] = False  # whether its loss compares samples with each other
     weighs: ClassVar[bool] = False  # whether its losses use `batch.weight`
+    common_clock = False  # whether all modalities of a sample must have the same steps
 
     def __init__(self, config):
         super().__init__()

@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from ..batch import Batch
 from ..core import CaratError
@@ -118,6 +119,10 @@ class Aligned(Network):
                 if c.ctc_weight:
                     ctc.append(position_ctc(log_p, length, L))
             mask[m] = exists & mask[m].any(1, keepdim=True)
+        if self.inner.common_clock and c.align_to in x:  # its missing positions are steps of zeros
+            more = c.align_steps - x[c.align_to].shape[1]
+            x[c.align_to] = F.pad(x[c.align_to], (0, 0, 0, more))
+            mask[c.align_to] = exists & mask[c.align_to].any(1, keepdim=True)
         aligned = copy.copy(batch)
         aligned.x, aligned.mask = x, mask
         if not ctc:

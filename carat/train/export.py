@@ -36,14 +36,18 @@ class _Scorer(torch.nn.Module):
         return self.model.predict(batch).scores
 
 # %% ../../nbs/77_export.ipynb #ba13e40c
-def _example(config, steps: int):
-    "Two samples of a few steps, and the sizes that may vary: batch and steps per modality."
-    names, most = config.modalities, getattr(config, "max_steps", None)
-    x = {m: torch.randn(2, steps + i, d) for i, (m, d) in enumerate(names.items())}
+def _example(model, steps: int):
+    """Two samples of a few steps, and the sizes that may vary: batch and steps per modality.
+
+    With a common clock all modalities have the same steps."""
+    names, most = model.config.modalities, getattr(model.config, "max_steps", None)
+    more, clock = int(not model.common_clock), torch.export.Dim("steps", min=1, max=most)
+    x = {m: torch.randn(2, steps + i * more, d) for i, (m, d) in enumerate(names.items())}
     mask = {m: torch.ones(v.shape[:2], dtype=torch.bool) for m, v in x.items()}
     batch, shapes = torch.export.Dim("batch", min=1), {}
     for m in names:
-        shapes[m] = {0: batch, 1: torch.export.Dim(f"steps_{m}", min=1, max=most)}
+        own = torch.export.Dim(f"steps_{m}", min=1, max=most)
+        shapes[m] = {0: batch, 1: clock if model.common_clock else own}
     return (x, mask), (shapes, shapes)
 
 # %% ../../nbs/77_export.ipynb #cc3ce5d8
@@ -67,7 +71,7 @@ def export_run(
     most = getattr(config, "max_steps", None) or 8
     if most < len(config.modalities) + 2:
         raise CaratError(f"max_steps is {most}: too few to export sequences of any length")
-    inputs, shapes = _example(config, min(4, most - len(config.modalities)))
+    inputs, shapes = _example(run.model, min(4, most - len(config.modalities)))
     with torch.no_grad():
         graph = torch.export.export(_Scorer(run.model), inputs, dynamic_shapes=shapes, strict=False)
     held, about = io.BytesIO(), _about(run)

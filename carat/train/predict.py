@@ -25,7 +25,7 @@ from ..data.arrays import prepare_arrays
 from ..data.store import Store
 from ..distributed import gather_rows, ranks
 from ..metrics import choose, multilabel_metrics
-from ..system import unread, where_from
+from ..system import kind_of, unread, where_from
 from .config import TrainConfig
 from .run import Run, load_run
 
@@ -56,6 +56,23 @@ def check_match(
                 f"{where_from(data)}: modality {m!r} has width {data.modalities[m]}, but the "
                 f"model was made for {width}: use the features that it was trained on, "
                 "or train a new model"
+            )
+    if getattr(model, "common_clock", False):
+        _check_clock(model, data)
+
+
+def _check_clock(model, data):
+    names = list(model.config.modalities)
+    for split in data.splits:
+        lengths = np.stack([data[split].lengths[m] for m in names], 1)  # (N, M)
+        unequal = (lengths > 0) & (lengths != lengths.max(1, keepdims=True))
+        if unequal.any():
+            sample, m = (int(v) for v in np.argwhere(unequal)[0])
+            kind = kind_of(type(model)) or "KIND"
+            raise CaratError(
+                f"{where_from(data)}, {split}: {data[split].id[sample]} has {lengths[sample, m]} "
+                f"steps of {names[m]!r} and {lengths[sample].max()} of another modality, and "
+                f"{kind} needs a common clock: train it behind an alignment (--kind aligned-{kind})"
             )
 
 # %% ../../nbs/35_predictions.ipynb #01d8515f
