@@ -109,7 +109,7 @@ def definitions(source):
     return found
 
 
-ENTRY = re.compile(r"(\w+)((?:, [\w.]+ [\w. ]+)*): (.+)((?:\n- .*)+)((?:\n\+ .*)+)")
+ENTRY = re.compile(r"(\w+)((?:, [\w.]+ [\w. -]+)*): (.+)((?:\n- .*)+)((?:\n\+ .*)+)")
 
 
 def lines_of(block):
