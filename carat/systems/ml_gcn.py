@@ -178,6 +178,7 @@ class MLGCN(Network):
         sizes = (c.d, c.depth, c.heads, c.ff, c.dropout, c.max_steps, False)
         self.encoders = nn.ModuleDict({k: Encoder(width, *sizes) for k, width in read.items()})
         self.graph = LabelGraph(c)
+        self.common_clock = c.clock == "common"
 
     def fit(self, data, how, log):
         "Count the labels of the training split, then descend the gradient."
