@@ -6,8 +6,9 @@
 __all__ = ['SYSTEM', 'counted', 'correlation_graph', 'normalised', 'classifiers', 'MLGCNConfig', 'LabelGraph', 'MLGCN', 'replay']
 
 # %% ../../nbs/51_ml_gcn.ipynb #imports
+import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -199,7 +200,9 @@ class MLGCN(Network):
             x[m] = x[m].masked_fill(~batch.mask[m][..., None], 0)
         if self.config.clock == "own":
             return {m: (x[m], batch.mask[m]) for m in names}
-        return {"fused": side_by_side(replace(batch.select(names), x=x), names)}
+        normal = copy.copy(batch)
+        normal.x = x
+        return {"fused": side_by_side(normal, names)}
 
     def logits(
         self,
