@@ -11,6 +11,7 @@ ini = ConfigParser(delimiters=["="], interpolation=None)
 ini.read(here / "settings.ini", encoding="utf-8")
 cfg = ini["DEFAULT"]
 package = cfg["lib_path"]
+DATA = dict(recorded=("results", ["*.json"]), declared=("bench/studies", ["*.toml"]))
 
 
 class WithoutIndex(build_py):
@@ -32,10 +33,11 @@ setup(
     keywords=cfg["keywords"],
     license="Apache-2.0",
     python_requires=">=" + cfg["min_python"],
-    # the recorded results lie beside the package in a checkout and within it where it is installed
-    packages=[*find_packages(include=[package, f"{package}.*"]), f"{package}.recorded"],
-    package_dir={f"{package}.recorded": "results"},
-    package_data={package: ["py.typed"], f"{package}.recorded": ["*.json"]},
+    # recorded results and studies lie beside the package in a checkout and within it where it is
+    # installed
+    packages=[*find_packages(include=[package, f"{package}.*"]), *(f"{package}.{k}" for k in DATA)],
+    package_dir={f"{package}.{k}": folder for k, (folder, _) in DATA.items()},
+    package_data={package: ["py.typed"], **{f"{package}.{k}": v for k, (_, v) in DATA.items()}},
     install_requires=cfg["requirements"].split(),
     extras_require={"dev": cfg["dev_requirements"].split()},
     entry_points={"console_scripts": cfg["console_scripts"].split("\n")},

@@ -214,33 +214,9 @@ def _twin(
         missing: Share of (utterance, modality) pairs that are left out; of MOSEI only.
         overwrite: Replace the store where it exists.
     """
-    from carat.core import CaratError
+    from carat.data.twins.unaligned import write_twin_like
 
-    how: dict[str, Any] = dict(seed=seed, overwrite=overwrite)
-    how |= {} if size is None else dict(size=size)
-    if like == "mosei":
-        from carat.data.twins.mosei import World, write_twin
-
-        return _made(
-            write_twin(
-                out,
-                world=World() if strength is None else World(strength=strength),
-                missing=missing,
-                **how,
-            )
-        )
-    how |= {} if strength is None else dict(strength=strength)
-    if like == "mosei-unaligned":
-        from carat.data.twins.unaligned import write_unaligned_twin
-
-        return _made(write_unaligned_twin(out, missing=missing, **how))
-    if missing:
-        raise CaratError(
-            "--missing is for the twins of MOSEI: in M3ED every dialogue has all modalities"
-        )
-    from carat.data.twins.m3ed import write_m3ed_twin
-
-    _made(write_m3ed_twin(out, **how))
+    _made(write_twin_like(out, like, size, seed, strength, missing, overwrite))
 
 # %% ../nbs/70_command_line.ipynb #08a2b8f4
 def _made(path):
@@ -759,9 +735,95 @@ def _export(run: Positional[Path], out: Path, overwrite: bool = False, kind: str
 
     print(export_run(_load(run, "cpu", kind), out, overwrite))
 
+# %% ../nbs/70_command_line.ipynb #88319956
+def _study(
+    study: Positional[str],
+    out: Path,
+    stores: Path = Path(),
+    size: str | None = None,
+    jobs: int | None = None,
+    device: str | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+):
+    """Train everything that a study declares, and print its table; a run that fails does not stop
+    the others.
+
+    Args:
+        study: The study file, or the name of a study of this package, such as peers_small.
+        out: The folder to make: stores, run folders and results.
+        stores: The folder with the stores that the study names.
+        size: Which of its sizes; the file's own where not given.
+        jobs: Runs at a time; 1 on a CPU and up to 5 on a GPU where not given.
+        device: cpu, cuda, cuda:1, mps; the best there is where not given.
+        resume: Go on with the study in that folder, which was stopped or whose file has changed:
+            finished runs are kept, stopped ones continue, failed ones are tried again.
+        quiet: No messages and no table.
+    """
+    from carat.core import CaratError
+    from carat.study.studies import read_study, run_study
+
+    def tell(line):
+        if not quiet:
+            print(line, flush=True)
+
+    try:
+        runs = run_study(read_study(study, size), out, stores, jobs, device, resume, tell)
+    except KeyboardInterrupt:
+        kept = f"stopped. {out} keeps finished runs and the checkpoints of the others"
+        raise _Stopped(f"{kept}: go on with the same command and --resume") from None
+    if not quiet:
+        _print_tables(out)
+    if failed := [r for r in runs if r.failed]:
+        raise CaratError(
+            f"{len(failed)} of {len(runs)} runs failed; the first is {failed[0].name}: "
+            f"{failed[0].error}"
+        )
+
+
+def _print_tables(folder):
+    "The table of every store of a study."
+    from carat.study.tables import as_text, read_results, study_table
+
+    results = read_results(folder)
+    for store in results.found:
+        print("\n" + as_text(study_table(results, store)), end="")
+
+# %% ../nbs/70_command_line.ipynb #a391fd0c
+def _table(
+    folder: Positional[Path],
+    store: str | None = None,
+    format: Literal["text", "markdown", "latex"] = "text",
+    out: Path | None = None,
+    overwrite: bool = False,
+):
+    """Show the results of a study: means over seeds and their spread.
+
+    Args:
+        folder: The folder of the study, finished or not.
+        store: Only the table of this store; all where not given.
+        format: How it is written.
+        out: Write it here, not to the terminal.
+        overwrite: Replace that file where it exists.
+    """
+    from carat.core import write_whole, writing
+    from carat.study.tables import as_latex, as_text, read_results, study_table
+
+    _check_output(out, overwrite)
+    results = read_results(folder)
+    form = dict(text=as_text, markdown=str, latex=as_latex)[format]
+    names = list(results.found) if store is None else [store]
+    text = "\n".join(form(study_table(results, name)) for name in names)
+    if out is None:
+        return print(text, end="")
+    with writing(out):
+        write_whole(out, text)
+
 # %% ../nbs/70_command_line.ipynb #c9e3d9b4
 _PREPARE = dict(mosei=_mosei, m3ed=_m3ed, arrays=_arrays, twin=_twin)
-_COMMANDS = ("prepare", "check", "train", "evaluate", "predict", "plot", "export")
+_COMMANDS = (
+    "prepare", "check", "train", "evaluate", "predict", "plot", "export", "study", "table",
+)  # fmt: skip
 
 
 def commands(
@@ -783,6 +845,8 @@ def commands(
     app.command(name="predict")(_predict)
     app.command(name="plot")(_plot)
     app.command(name="export")(_export)
+    app.command(name="study")(_study)
+    app.command(name="table")(_table)
     return app
 
 # %% ../nbs/70_command_line.ipynb #ac311e81

@@ -119,12 +119,13 @@ def test_the_sdist_holds_what_git_holds(built):
     assert names - made == held
 
 
-def test_the_wheel_holds_the_package_and_the_recorded_results(wheel):
+def test_the_wheel_holds_the_package_the_recorded_results_and_the_studies(wheel):
     with zipfile.ZipFile(wheel) as z:
         names = {n for n in z.namelist() if ".dist-info/" not in n}
     modules = {p.relative_to(ROOT).as_posix() for p in package_files()}
     results = {f"carat/recorded/{p.name}" for p in (ROOT / "results").glob("*.json")}
-    assert names == modules | results | {"carat/py.typed"}
+    studies = {f"carat/declared/{p.name}" for p in (ROOT / "bench" / "studies").glob("*.toml")}
+    assert names == modules | results | studies | {"carat/py.typed"}
 
 
 def test_every_module_imports(python, tmp_path):

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['RUN_FORMAT', 'RUN_FILES', 'Run', 'describe', 'outline', 'flat_record', 'history_csv', 'card', 'to_json', 'check_free',
-           'RunFolder', 'random_states', 'save_checkpoint', 'check_resumable', 'load_checkpoint', 'load_run',
-           'record_result']
+           'lock_folder', 'RunFolder', 'random_states', 'save_checkpoint', 'check_resumable', 'load_checkpoint',
+           'load_run', 'record_result']
 
 # %% ../../nbs/34_run_folder.ipynb #fcdbd5d4
 import csv
@@ -231,8 +231,13 @@ def check_free(
         )
 
 # %% ../../nbs/34_run_folder.ipynb #2e19f032
-def _lock(path: Path) -> int | None:
-    "A lock on a folder until it is closed or the process ends; None on systems without locks."
+def lock_folder(
+    path: Path,  # a folder
+    doing: str = "training",  # what its owner does in it, for the message
+) -> int | None:  # the lock, to be closed
+    """A lock on a folder until it is closed or the process ends; None on systems without locks.
+
+    Raises `CaratError` where another process holds it."""
     try:
         import fcntl
     except ImportError:
@@ -243,7 +248,7 @@ def _lock(path: Path) -> int | None:
     except OSError:
         os.close(fd)
         raise CaratError(
-            f"another process is training in {path}: wait for it, or name another folder"
+            f"another process is {doing} in {path}: wait for it, or name another folder"
         ) from None
     return fd
 
@@ -267,7 +272,7 @@ class RunFolder:
         self._waiting = None  # config.json of a run that replaces another, not yet written
         self._old = any((self.path / n).exists() for n in (*RUN_FILES, "checkpoint.pt"))
         self._resume = resume
-        self.lock = _lock(self.path)
+        self.lock = lock_folder(self.path)
 
     def __enter__(self) -> "RunFolder":
         "Remove half-written files of a process that was killed."

@@ -1,0 +1,163 @@
+"Studies in processes of their own: stopped, killed, resumed, with a worker that dies, by command."
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from carat import cli
+from carat.study.studies import SCORES, load_judged, read_study, run_study
+
+STUDY = """
+title = "A study for tests"
+seeds = [1]
+reference = "carat"
+
+[stores.tiny]
+twin = {{ size = 120, strength = 8, seed = 0 }}
+
+[rows.carat]
+label = "tiny CARAT"
+model = {{ layers = [1, 1, 1], d = 16, d_z = 8, d_h = 8, heads = 2, ff = 16, queue = 128 }}
+training = {{ epochs = {epochs}, batch_size = 32, lr = 2e-3 }}
+
+[rows.br]
+label = "BR"
+kind = "br"
+"""
+
+
+def declared(folder, epochs):
+    path = folder / "declared.toml"
+    path.write_text(STUDY.format(epochs=epochs))
+    return path
+
+
+def started(path, out, *more):
+    "The command in a process group of its own."
+    command = [sys.executable, "-m", "carat.cli", "study", path, "--out", out, "--device", "cpu"]
+    return subprocess.Popen(
+        [str(c) for c in (*command, *more)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def epochs_of(out, row, seed):
+    "The lines of a run's history so far."
+    found = list(out.glob(f"runs/tiny/{row}-*/seed-{seed}/history.jsonl"))
+    return found[0].read_text().splitlines() if found else []
+
+
+def wait_for(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+
+
+def scores(out):
+    "Path of a run within the study -> its scores."
+    found = sorted((out / "runs").rglob(SCORES))
+    return {str(p.relative_to(out)): load_judged(p).scores for p in found}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    "The study, run without interruption in this process."
+    folder = tmp_path_factory.mktemp("whole")
+    run_study(read_study(declared(folder, 40)), folder / "out", jobs=0, device="cpu")
+    return scores(folder / "out")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_study_goes_on_within_its_runs(number, whole, tmp_path):
+    path, out = declared(tmp_path, 40), tmp_path / "out"
+    process = started(path, out)
+    wait_for(lambda: len(epochs_of(out, "carat", 1)) >= 3)
+    if number == signal.SIGINT:  # as a terminal does it: to all processes
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == (-9 if number == signal.SIGKILL else 130), said
+    run = next(out.glob("runs/tiny/carat-*/seed-1"))
+    wait_for((run / "checkpoint.pt").exists)  # a killed study's worker saves by itself
+    before = epochs_of(out, "carat", 1)
+    assert 3 <= len(before) < 40
+    process = started(path, out, "--resume")
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert epochs_of(out, "carat", 1)[: len(before) - 1] == before[:-1]
+    now = scores(out)
+    assert now.keys() == whole.keys()
+    assert all(np.array_equal(now[k], whole[k]) for k in whole)
+    assert "2 of 2 runs finished" in said and "tiny CARAT" in said
+
+
+def test_a_worker_that_dies_is_one_failed_run(tmp_path):
+    path, out = declared(tmp_path, 40), tmp_path / "out"
+    process = started(path, out)
+    wait_for(lambda: len(epochs_of(out, "carat", 1)) >= 1)
+    children = f"/proc/{process.pid}/task/{process.pid}/children"
+    if not os.path.exists(children):
+        process.kill()
+        pytest.skip("this system does not list the children of a process")
+    for child in open(children).read().split():
+        if "spawn_main" in open(f"/proc/{child}/cmdline").read():
+            os.kill(int(child), signal.SIGKILL)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 2, said
+    assert "carat on tiny, seed 1: failed: its process ended with status -9" in said
+    assert len(scores(out)) == 1
+
+
+def test_the_commands(tmp_path, capsys):
+    path, out = declared(tmp_path, 1), tmp_path / "out"
+    assert cli.main(["study", str(path), "--out", str(out), "--jobs", "0"]) == 0
+    said = capsys.readouterr().out
+    assert "2 runs (rows 2, stores 1, seeds 1)" in said and "tiny CARAT" in said
+    assert cli.main(["study", str(path), "--out", str(out)]) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert cli.main(["table", str(out), "--format", "markdown"]) == 0
+    assert "| tiny CARAT |" in capsys.readouterr().out
+    assert cli.main(["table", str(out), "--format", "latex", "--out", str(tmp_path / "t.tex")]) == 0
+    assert "\\toprule" in (tmp_path / "t.tex").read_text()
+    assert cli.main(["table", str(out), "--out", str(tmp_path / "t.tex")]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert cli.main(["table", str(tmp_path)]) == 2
+    assert "holds no study" in capsys.readouterr().err
+
+
+def test_results_move_with_their_folder(tmp_path, capsys):
+    "The table needs neither the data nor the place where they were computed."
+    path, out = declared(tmp_path, 1), tmp_path / "out"
+    assert cli.main(["study", str(path), "--out", str(out), "--jobs", "0", "--quiet"]) == 0
+    assert capsys.readouterr().out == ""
+    assert cli.main(["table", str(out)]) == 0
+    before = capsys.readouterr().out
+    for store in (out / "stores").iterdir():
+        store.unlink()
+    for weights in (out / "runs").rglob("*.safetensors"):
+        weights.unlink()
+    out.rename(tmp_path / "moved")
+    assert cli.main(["table", str(tmp_path / "moved")]) == 0
+    assert capsys.readouterr().out == before
+
+
+def test_the_packages_own_studies_are_sound():
+    from carat.study.studies import find_study
+
+    folder = find_study("peers_small").parent
+    for path in folder.glob("*.toml"):
+        study = read_study(path.stem)
+        assert study.title and study.rows, path
+        assert json.dumps(study.to_dict(), default=vars)
