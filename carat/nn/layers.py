@@ -35,20 +35,20 @@ class _Residual(nn.Module):
 class _FeedForward(nn.Module):
     "Two linear layers with an activation between them."
 
-    def __init__(self, d, ff, activation):
+    def __init__(self, d, ff, activation, drops=True):
         super().__init__()
         self.fc1, self.fc2 = nn.Linear(d, ff), nn.Linear(ff, d)
-        self.activation = _ACTIVATIONS[activation]
+        self.activation, self.drops = _ACTIVATIONS[activation], drops
 
     def forward(self, h, p):
-        return self.fc2(dropout(self.activation(self.fc1(h)), p))
+        return self.fc2(dropout(self.activation(self.fc1(h)), p if self.drops else 0.0))
 
 # %% ../../nbs/44_layers.ipynb #55c5d76e
 class _StackLayer(nn.Module):
-    def __init__(self, d, ff, norm_first, activation, eps):
+    def __init__(self, d, ff, norm_first, activation, eps, ff_dropout):
         super().__init__()
         self.qkv, self.out = nn.Linear(d, 3 * d), nn.Linear(d, d)
-        self.feed_forward = _FeedForward(d, ff, activation)
+        self.feed_forward = _FeedForward(d, ff, activation, ff_dropout)
         self.around_attention = _Residual(d, norm_first, eps)
         self.around_feed_forward = _Residual(d, norm_first, eps)
 
@@ -73,10 +73,11 @@ class Stack(nn.Module):
         activation: str = "relu",  # "relu" or "gelu"
         eps: float = 1e-5,  # of the LayerNorms
         final_norm: bool = False,  # a LayerNorm after the last layer
+        ff_dropout: bool = True,  # dropout between the two layers of the feed-forward, too
     ):
         super().__init__()
         self.heads, self.dropout = heads, dropout
-        one = (d, ff, norm_first, activation, eps)
+        one = (d, ff, norm_first, activation, eps, ff_dropout)
         self.layers = nn.ModuleList(_StackLayer(*one) for _ in range(layers))
         self.norm = nn.LayerNorm(d, eps=eps) if final_norm else nn.Identity()
         self.packed: bool | None = None  # None: on a CPU, unless compiled
@@ -147,12 +148,13 @@ class CrossLayer(nn.Module):
         activation: str = "relu",  # "relu" or "gelu"
         eps: float = 1e-5,  # of the LayerNorms
         bias: bool = True,  # whether the projections of the attention have biases
+        ff_dropout: bool = True,  # dropout between the two layers of the feed-forward, too
     ):
         super().__init__()
         self.heads = heads
         self.q, self.kv = nn.Linear(d, d, bias=bias), nn.Linear(d, 2 * d, bias=bias)
         self.out = nn.Linear(d, d, bias=bias)
-        self.feed_forward = _FeedForward(d, ff, activation)
+        self.feed_forward = _FeedForward(d, ff, activation, ff_dropout)
         self.around_attention = _Residual(d, norm_first, eps)
         self.around_feed_forward = _Residual(d, norm_first, eps)
 
@@ -178,12 +180,12 @@ class CrossLayer(nn.Module):
 
 # %% ../../nbs/44_layers.ipynb #86d8d8a7
 class _DecoderLayer(nn.Module):
-    def __init__(self, d, heads, ff, activation, eps):
+    def __init__(self, d, heads, ff, activation, eps, ff_dropout):
         super().__init__()
         self.heads = heads
         self.qkv, self.out = nn.Linear(d, 3 * d), nn.Linear(d, d)
         self.around_labels = _Residual(d, False, eps)
-        self.cross = CrossLayer(d, heads, ff, False, activation, eps)
+        self.cross = CrossLayer(d, heads, ff, False, activation, eps, ff_dropout=ff_dropout)
 
     def forward(self, labels, steps, mask, p):
         q, kv = self.qkv(labels).tensor_split([labels.shape[-1]], -1)
@@ -205,12 +207,13 @@ class LabelDecoder(nn.Module):
         dropout: float = 0.1,  # on attention weights, in the feed-forward, on sub-layer outputs
         activation: str = "relu",  # "relu" or "gelu"
         eps: float = 1e-5,  # of the LayerNorms
+        ff_dropout: bool = True,  # dropout between the two layers of the feed-forward, too
     ):
         super().__init__()
         self.dropout = dropout
         self.labels = nn.Parameter(torch.empty(C, d))  # the learned queries
         nn.init.normal_(self.labels, std=d**-0.5)
-        one = (d, heads, ff, activation, eps)
+        one = (d, heads, ff, activation, eps, ff_dropout)
         self.layers = nn.ModuleList(_DecoderLayer(*one) for _ in range(layers))
 
     def forward(
