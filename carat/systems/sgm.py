@@ -28,14 +28,14 @@ PAD, UNKNOWN, BEGIN, END = range(4)  # tokens that are no labels
 FIRST = 4  # the token of the first label; label c is token FIRST + c
 FORBIDDEN = -1e7  # stands for minus infinity: the softmax makes an exact zero of it
 
-# %% ../../nbs/49_sgm.ipynb #4d28a578
+# %% ../../nbs/49_sgm.ipynb #a2f8a714
 def label_order(
     counts: torch.Tensor,  # (C,) how many samples of the training split have each label
 ) -> torch.Tensor:  # (C,) label numbers, the most frequent first; ties in the order of labels
     "The order in which SGM emits labels."
     return counts.sort(descending=True, stable=True).indices
 
-
+# %% ../../nbs/49_sgm.ipynb #08b3e674
 def label_sequence(
     y: torch.Tensor,  # (B, C), positive where > 0
     order: torch.Tensor,  # (C,) from `label_order`
@@ -48,7 +48,7 @@ def label_sequence(
     tokens = tokens.masked_fill(slot == count, END)
     return tokens.masked_fill(slot > count, PAD)
 
-# %% ../../nbs/49_sgm.ipynb #87206b58
+# %% ../../nbs/49_sgm.ipynb #b6118cfd
 def label_set(
     tokens: torch.Tensor,  # (B, S) emitted tokens
     C: int,  # number of labels
@@ -58,7 +58,7 @@ def label_set(
     labels = torch.arange(C, device=tokens.device) + FIRST
     return ((tokens[..., None] == labels) & live[..., None]).any(1)
 
-# %% ../../nbs/49_sgm.ipynb #b29784af
+# %% ../../nbs/49_sgm.ipynb #821c13df
 def forbid(
     o: torch.Tensor,  # (B, V) logits
     emitted: torch.Tensor,  # (B, V) bool, tokens that must not come again
@@ -66,7 +66,7 @@ def forbid(
     "The logits plus the repeat mask, SGM Eq. 9 and 10."
     return o.masked_fill(emitted, FORBIDDEN)
 
-# %% ../../nbs/49_sgm.ipynb #3cc0cecd
+# %% ../../nbs/49_sgm.ipynb #816beecd
 class GlobalEmbedding(nn.Module):
     "What the decoder is fed: the last token, mixed with the mean of all tokens (SGM Eq. 11 to 13)."
 
@@ -88,7 +88,7 @@ class GlobalEmbedding(nn.Module):
         H = torch.sigmoid(self.W_1(e) + self.W_2(mean))
         return (1 - H) * e + H * mean
 
-# %% ../../nbs/49_sgm.ipynb #a352e21b
+# %% ../../nbs/49_sgm.ipynb #35018604
 class EarlyFusion(nn.Module):
     "The features of all modalities side by side, in one sequence without holes."
 
@@ -117,7 +117,7 @@ class EarlyFusion(nn.Module):
         steps = torch.arange(left.shape[1], device=left.device)
         return self.project(left), steps < length[:, None]
 
-# %% ../../nbs/49_sgm.ipynb #e2fe16e2
+# %% ../../nbs/49_sgm.ipynb #9174eae8
 class BiLSTM(nn.Module):
     "Layers of two LSTMs, one in each direction of time; padding influences neither."
 
@@ -158,7 +158,7 @@ class BiLSTM(nn.Module):
         h, c = (torch.cat(s) for s in zip(*states, strict=True))
         return x.masked_fill(gone, 0), h, c
 
-# %% ../../nbs/49_sgm.ipynb #015d7892
+# %% ../../nbs/49_sgm.ipynb #578ffbe5
 def _read(e, memory, mask):
     "The context (B, d) and the attention (B, T) for scores e (B, T); zero where there is no step."
     least = torch.finfo(e.dtype).min
@@ -207,7 +207,7 @@ class _Gated(nn.Module):
         context, alpha = _read(e, memory, mask)
         return self.out(torch.cat([s, context], 1)), context[:, :0], alpha
 
-# %% ../../nbs/49_sgm.ipynb #edc99391
+# %% ../../nbs/49_sgm.ipynb #77314995
 @dataclass(frozen=True)
 class SGMConfig(Settings):
     "Settings of SGM; the defaults are the paper's method in the sizes of its code."
@@ -255,7 +255,7 @@ _CHOICES = dict(
     mean_over=("samples", "tokens"),
 )
 
-# %% ../../nbs/49_sgm.ipynb #0f6136c7
+# %% ../../nbs/49_sgm.ipynb #320326d7
 @dataclass
 class Decoded:
     "What the decoder computed for B samples in S steps."
@@ -298,7 +298,7 @@ class _Decoder(nn.Module):
             x = new[-1][0]
         return x, new
 
-# %% ../../nbs/49_sgm.ipynb #192460d6
+# %% ../../nbs/49_sgm.ipynb #ddb70d59
 _CODE = dict(
     directions="sum",
     attention="gated",
@@ -416,7 +416,7 @@ class SGM(Network):
 
 SYSTEM = SGM
 
-# %% ../../nbs/49_sgm.ipynb #6b9c5968
+# %% ../../nbs/49_sgm.ipynb #8d2c9c47
 def _swapped(w):
     "The two halves of the columns exchanged: backward before forward, or the reverse."
     return torch.cat(w.chunk(2, 1)[::-1], 1)
@@ -470,7 +470,7 @@ def _recorded_model(case):
     model.order = label_order(torch.from_numpy(case["label_counts"]))
     return model, int(s["greedy_steps"])
 
-# %% ../../nbs/49_sgm.ipynb #2b84152f
+# %% ../../nbs/49_sgm.ipynb #55cc346e
 def _recorded_batch(case):
     "The batch of a recorded case; its features take a gradient."
     x = {m: torch.from_numpy(case[f"x/{m}"]).double().requires_grad_() for m in "tva"}
@@ -525,7 +525,7 @@ def _forward(model, batch, steps):
         out |= {f"greedy_without_mask/{k}": v for k, v in _greedy(free, code, steps).items()}
     return out
 
-# %% ../../nbs/49_sgm.ipynb #2644618c
+# %% ../../nbs/49_sgm.ipynb #b2322e77
 def replay(
     case: Mapping[str, np.ndarray],  # a recorded step of the published code
 ) -> dict[str, np.ndarray]:  # the same quantities, by the same names, as this module has them
