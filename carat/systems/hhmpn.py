@@ -291,11 +291,11 @@ class Forward:
     logits: torch.Tensor  # (B, C)
 
 # %% ../../nbs/56_hhmpn.ipynb #helpers
-def _alike(batch):
+def _alike(x, mask):
     "Features and masks at one length for all modalities, as the published loader pads them."
-    T = max(x.shape[1] for x in batch.x.values())
-    x = {m: F.pad(v, (0, 0, 0, T - v.shape[1])) for m, v in batch.x.items()}
-    return x, {m: F.pad(v, (0, T - v.shape[1])) for m, v in batch.mask.items()}
+    T = max(v.shape[1] for v in x.values())
+    x = {m: F.pad(v, (0, 0, 0, T - v.shape[1])) for m, v in x.items()}
+    return x, {m: F.pad(v, (0, T - v.shape[1])) for m, v in mask.items()}
 
 
 def _by_slot(z, x):
@@ -328,8 +328,8 @@ class HHMPN(Network):
             self.layers[m] = _Rounds(MessageLayer(*one) for _ in range(c.label_layers))
         self.fusion = Fusion(c.modalities, c.d, c.fusion)
         self.rows = nn.Parameter(torch.empty(C, c.d))
-        nn.init.kaiming_uniform_(self.rows, a=5**0.5)
-        _draw(self.streams.out, self.layers, self.fusion)
+        nn.init.xavier_uniform_(self.rows)
+        _draw(self.streams.out, self.layers, self.fusion.angle, self.fusion.out)
         self.register_buffer("graph", torch.ones(C, C, dtype=torch.bool))  # until `fit` counts
 
     def fit(self, data, how, log):
@@ -345,10 +345,9 @@ class HHMPN(Network):
         "The steps that the labels hear in each slot, and which of them exist."
         c = self.config
         check_batch(c, batch)
-        batch = batch.select(list(c.modalities))
-        x, mask = batch.x, batch.mask
+        x, mask = ({m: part[m] for m in c.modalities} for part in (batch.x, batch.mask))
         if c.wiring == "crossed" or c.padding == "attended":
-            x, mask = _alike(batch)
+            x, mask = _alike(x, mask)
         z = self.streams(x, mask)
         if c.keys == "slot":
             return {slot: _by_slot(z[slot], x[slot]) for slot in z}
@@ -361,7 +360,7 @@ class HHMPN(Network):
         "From the steps of every slot to one logit per label."
         p, U = self.config.dropout if self.training else 0.0, {}
         for slot, (z, keys) in heard.items():
-            u = self.nodes.expand(len(z), -1, -1)  # (B, C, d)
+            u = self.nodes.expand(z.shape[0], -1, -1)  # (B, C, d)
             U[slot] = self.layers[slot](u, z, keys, self.graph, p)
         present = torch.stack([keys.any(1) for _, keys in heard.values()], 1)  # (B, M)
         u, e, gamma = self.fusion(U, present)
@@ -387,7 +386,7 @@ class HHMPN(Network):
     def predict(
         self,
         batch: Batch,  # labels are not looked at
-    ) -> Scores:  # and "from": the modality with the largest weight, -1 where there is none
+    ) -> Scores:  # and "from": the modality of the heaviest node, -1 where there is none
         "The sigmoid of the logits."
         out = self(batch)
         none = ~out.gamma.any(1)  # (B, C)
@@ -530,7 +529,7 @@ def _model_of(case, **switches) -> HHMPN:
 @torch.no_grad()
 def _encoder_values(model, batch):
     "Values before the messages, by their recorded names."
-    streams, (x, mask) = model.streams, _alike(batch)
+    streams, (x, mask) = model.streams, _alike(batch.x, batch.mask)
     h = {m: project(x[m]) for m, project in streams.project.items()}
     out, encode = {f"value/projected_{m}": v for m, v in h.items()}, streams.encode
     for m, s, encoder in _cross(encode):
