@@ -126,7 +126,7 @@ def cross_attention(
     if keys is None and allowed is None:
         out = F.scaled_dot_product_attention(q, k, v, dropout_p=p)
         return out.transpose(1, 2).flatten(2)
-    may = q.new_ones(len(q), 1, k.shape[2], dtype=torch.bool)  # (B, ., K)
+    may = q.new_ones(q.shape[0], 1, k.shape[2], dtype=torch.bool)  # (B, ., K)
     may = may if keys is None else keys[:, None]
     may = may if allowed is None else may & allowed
     none = ~may.any(2, keepdim=True)  # (B, ., 1)
@@ -224,7 +224,7 @@ class LabelDecoder(nn.Module):
     ) -> torch.Tensor:  # (B, C, d)
         "One vector per sample and label."
         p = self.dropout if self.training else 0.0
-        h = self.labels.expand(len(steps), -1, -1) if labels is None else labels
+        h = self.labels.expand(steps.shape[0], -1, -1) if labels is None else labels
         steps = steps.masked_fill(~mask[..., None], 0)
         for layer in self.layers:
             h = layer(h, steps, mask, p)
