@@ -30,7 +30,7 @@ class _Transport(torch.autograd.Function):
     "The plan of AMP Eq. 1 by Sinkhorn's algorithm, and its implicit derivative in the cost."
 
     @staticmethod
-    def forward(ctx, cost, rows, columns, epsilon, iterations):
+    def forward(ctx, cost, rows, columns, epsilon, iterations, nominal):
         K = torch.exp(-cost / epsilon)  # (..., T, 2)
         v = torch.full_like(columns, 0.5)  # (..., 1, 2)
         for _ in range(iterations):
@@ -38,13 +38,13 @@ class _Transport(torch.autograd.Function):
             v = columns / (K * u).sum(-2, keepdim=True)
         plan = u * K * v
         ctx.epsilon = epsilon
-        ctx.save_for_backward(plan, rows, columns)
+        ctx.save_for_backward(plan, rows if nominal else plan.sum(-1, keepdim=True), columns)
         return plan
 
     @staticmethod
     def backward(ctx, grad):
         plan, rows, columns = ctx.saved_tensors
-        first, rows = plan[..., :1], rows.masked_fill(rows == 0, 1)  # a row without mass sends none
+        first, rows = plan[..., :1], rows.masked_fill(rows == 0, 1)  # without mass none is sent
         sent = grad * plan / ctx.epsilon  # (..., T, 2)
         r = sent.sum(-1, keepdim=True)
         left = columns[..., :1] - (first.square() / rows).sum(-2, keepdim=True)
@@ -52,7 +52,7 @@ class _Transport(torch.autograd.Function):
         b = b / left.clamp(min=torch.finfo(left.dtype).eps)  # 0 / 0 where all or no steps are taken
         a = (r - first * b) / rows
         b = torch.cat([b, torch.zeros_like(b)], -1)
-        return plan * (a + b) - sent, None, None, None, None
+        return plan * (a + b) - sent, None, None, None, None, None
 
 # %% ../../nbs/58_amp.ipynb #topk
 def soft_top_k(
@@ -62,6 +62,7 @@ def soft_top_k(
     epsilon: float = 0.1,  # temperature; the smaller, the harder the choice
     iterations: int = 100,  # of Sinkhorn's algorithm
     together: bool = False,  # divide the costs by the largest of the batch, not of the sample
+    nominal: bool = False,  # the gradient assumes that the iterations have converged
 ) -> torch.Tensor:  # (..., B, T): near 1 at the k lowest scores; each row of steps adds up to k
     "AMP Eq. 1: a differentiable choice of the k steps with the lowest scores."
     mask = torch.ones_like(s, dtype=torch.bool) if mask is None else mask
@@ -74,7 +75,7 @@ def soft_top_k(
     share = torch.minimum(k / n, torch.ones_like(n))
     columns = torch.stack([share, 1 - share], -1)  # (..., B, 1, 2)
     rows = (keys / n)[..., None]  # (..., B, T, 1)
-    plan = _Transport.apply(cost / largest, rows, columns, epsilon, iterations)
+    plan = _Transport.apply(cost / largest, rows, columns, epsilon, iterations, nominal)
     return (n * plan[..., 0]).masked_fill(~mask, 0)
 
 # %% ../../nbs/58_amp.ipynb #loss
@@ -144,6 +145,9 @@ class AMPConfig(Settings):
     # padding is left out, or read as steps of zeros
     padding: Literal["masked", "attended"] = "masked"
     steps: int = 60  # length to which attended padding goes, at least
+    # the gradient of the soft choice takes the masses that the steps have reached, or "nominal":
+    # those that they have once the iterations have converged
+    masses: Literal["reached", "nominal"] = "reached"
     logit_dropout: float = 0.0  # dropout on the logits
 
     def __post_init__(self):
@@ -152,7 +156,11 @@ class AMPConfig(Settings):
         whole |= {name: 0 for name in ("gamma_pos", "gamma_neg", "masked_steps", "steps")}
         shares = ("dropout", "masked_share", "margin", "logit_dropout")
         weights = ("reversal", "masked_weight", "perturbation", "kl_weight")
-        choices = dict(normalise=("sample", "batch"), padding=("masked", "attended"))
+        choices = {
+            "normalise": ("sample", "batch"),
+            "padding": ("masked", "attended"),
+            "masses": ("reached", "nominal"),
+        }
         check_config(self, whole, ("epsilon", "scale"), shares, weights, choices)
         if self.d % self.heads:
             raise CaratError(f"AMPConfig.heads is {self.heads}; it must divide d, {self.d}")
@@ -180,6 +188,7 @@ class _Branch:
     fused: torch.Tensor  # (B, sum T_m, d)
     labels: torch.Tensor  # (B, C, d)
     scores: torch.Tensor  # (B, C)
+    dtype: torch.dtype  # of the products: less precise than the weights under autocast
 
 
 def _precise(x):
@@ -204,9 +213,8 @@ class AMP(Network):
         self.fusion = Stack(*one, final_norm=True)
         self.decoder = LabelDecoder(len(c.labels), c.d, c.decoder_layers, c.heads, c.ff, c.dropout)
         self.norm, self.head = nn.LayerNorm(c.d), nn.Linear(c.d, 1)
-        # what `losses` leaves for `backward`: its scores, and the precision of autocast
-        self._clean: torch.Tensor | None = None
-        self._precision: torch.dtype | None = None
+        # the scores that `losses` leaves for `backward`, and the precision of its products
+        self._clean: tuple[torch.Tensor, torch.dtype] | None = None
         _draw(self)
 
     def inputs(self, batch: Batch) -> tuple[dict, dict]:
@@ -234,8 +242,9 @@ class AMP(Network):
         else:
             fused = functional_call(self.fusion, weights, steps)
         labels = self.norm(self.decoder(fused, steps[1]))
-        logits = self._dropped(_precise(self.head(labels)[..., 0]), self.config.logit_dropout)
-        return _Branch(encoded, fused, labels, logits.sigmoid())
+        logits = self.head(labels)[..., 0]  # (B, C)
+        scores = self._dropped(_precise(logits), self.config.logit_dropout).sigmoid()
+        return _Branch(encoded, fused, labels, scores, logits.dtype)
 
     def hidden(
         self,
@@ -249,7 +258,7 @@ class AMP(Network):
         exists = torch.stack([F.pad(mask[m], more[m]) for m in lengths])  # (M, B, T)
         s = _precise(torch.stack(logits)).sigmoid()
         k = c.masked_steps or c.masked_share * exists.sum(-1, keepdim=True).to(s.dtype)
-        how = c.epsilon, c.iterations, c.normalise == "batch"
+        how = c.epsilon, c.iterations, c.normalise == "batch", c.masses == "nominal"
         A = soft_top_k(reverse_gradient(s, c.reversal), k, exists, *how)
         s = {m: v[:, :T] for (m, T), v in zip(lengths.items(), s, strict=True)}
         return s, {m: v[:, :T] for (m, T), v in zip(lengths.items(), A, strict=True)}
@@ -267,9 +276,7 @@ class AMP(Network):
         first, second = (
             c.scale * asymmetric_loss(b.scores, batch.y, *how) for b in (clean, masked)
         )
-        device, self._clean = batch.device.type, clean.scores.detach()
-        on = torch.is_autocast_enabled(device)
-        self._precision = torch.get_autocast_dtype(device) if on else None
+        self._clean = clean.scores.detach(), clean.dtype
         loss = first + c.masked_weight * second
         return {"loss": loss, "asymmetric": first, "asymmetric_masked": second}
 
@@ -277,16 +284,16 @@ class AMP(Network):
         "The gradients of AMP Eq. 3 and, at the moved weights, of AMP Eq. 4; adds the term `kl`."
         if self._clean is None:
             raise CaratError("backward needs the scores that losses leaves: call losses first")
+        target, dtype = self._clean
         losses["loss"].backward()
         weights = dict(self.fusion.named_parameters())
         gradients = {name: w.grad for name, w in weights.items() if w.grad is not None}
         there = moved(weights, gradients, self.config.perturbation)
-        with torch.autocast(
-            batch.device.type, self._precision, enabled=self._precision is not None
-        ):
+        half = dtype in (torch.bfloat16, torch.float16)  # the loop's autocast ends with `losses`
+        with torch.autocast(batch.device.type, dtype if half else None, enabled=half):
             scores = self.branch(*self.inputs(batch), there).scores
         share = len(batch) * ranks()[1] / batch.total if batch.total else 1.0
-        kl = share * self.config.kl_weight * divergence(scores, self._clean)
+        kl = share * self.config.kl_weight * divergence(scores, target)
         kl.backward()
         losses["loss"] = losses["loss"].detach() + kl.detach()
         losses["kl"] = kl.detach()
@@ -304,7 +311,8 @@ _ADAMW = dict(optimizer="adamw", lr=5e-5, weight_decay=0.01, epochs=10, batch_si
 AMP.recipes = {
     "paper": ({}, _ADAMW),
     "reference": (
-        dict(masked_steps=24, normalise="batch", padding="attended", logit_dropout=0.1),
+        dict(masked_steps=24, normalise="batch", padding="attended")
+        | dict(masses="nominal", logit_dropout=0.1),
         dict(**_ADAMW, rates=_RATES, decay_also=("*",), drop_last=True, threshold=0.5),
     ),
     "small": (
@@ -366,12 +374,11 @@ _SETTINGS = {
 def _from_case(case):
     "The model and the batch of a recorded case, in float64."
     setting = dict(zip(case["setting_names"].tolist(), case["setting"].tolist(), strict=True))
-    switches, _ = AMP.recipes["reference"]
-    values: dict[str, Any] = {ours: setting[theirs] for ours, theirs in _SETTINGS.items()}
+    values: dict[str, Any] = dict(AMP.recipes["reference"][0], dropout=0.0, logit_dropout=0.0)
+    values |= {ours: setting[theirs] for ours, theirs in _SETTINGS.items()}
     values["modalities"] = {m: case[f"x/{m}"].shape[2] for m in _MODALITIES}
     values["labels"] = tuple(f"label {j}" for j in range(case["y"].shape[1]))
-    undrawn = dict(dropout=0.0, logit_dropout=0.0)
-    model, read = AMP(AMPConfig(**{**switches, **values, **undrawn})).double(), {}
+    model, read = AMP(AMPConfig(**values)).double(), {}
     for name, p in model.named_parameters():
         theirs = _published(name)
         first = read.get(theirs, 0)

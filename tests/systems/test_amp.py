@@ -1,5 +1,7 @@
 "AMP against a recorded step of the published code, and in the training loop."
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
@@ -79,6 +81,18 @@ def test_a_step_of_the_loop_records_the_divergence_and_keeps_finite(precision):
     assert set(losses) == {"loss", "asymmetric", "asymmetric_masked", "kl"}
     assert norm.isfinite() and losses["kl"].isfinite()
     assert losses["kl"] > 0 and not losses["kl"].requires_grad
+
+
+def test_no_step_waits_for_the_device(monkeypatch):
+    "Tensors of the device `meta` hold no numbers: what would read one fails."
+    monkeypatch.setattr(torch, "autocast", lambda *a, **k: contextlib.nullcontext())
+    store = few_clips(4)
+    for preset in ("paper", "reference"):
+        sizes = dict(d=8, heads=2, ff=8, encoder_layers=1)
+        model = make_model("amp", store, preset=preset, **sizes).train().to("meta")
+        batch = store["train"].batch(range(4)).to("meta")
+        model.backward(model.losses(batch), batch)
+        model.predict(batch)
 
 
 def test_a_share_of_a_batch_scales_the_divergence_too():
