@@ -65,6 +65,16 @@ _ALIGN_LOWEST = dict(align_steps=1, align_layers=1, align_hidden=0, ctc_weight=0
 # what this book aligns with: the words' clock, logits without a bound
 _WORDS_CLOCK = dict(align_steps=50, align_positions="own", align_hidden=64)
 
+# %% ../../nbs/75_aligned.ipynb #5a0e7f1c
+class _Together:
+    "A training log that trains the wrapper where the network inside asks to be trained."
+
+    def __init__(self, outer, log):
+        self.outer, self.log = outer, log
+
+    def descend(self, model, data, how):
+        self.log.descend(self.outer, data, how)
+
 # %% ../../nbs/75_aligned.ipynb #0df02fa7
 class Aligned(Network):
     """A network on one common clock, made by `wrap`.
@@ -84,7 +94,8 @@ class Aligned(Network):
         config = self.Config() if config is None else config
         super().__init__(config)
         own = {f.name: getattr(config, f.name) for f in fields(self.inner_class.Config)}
-        own["max_steps"] = config.align_steps  # the network sees aligned sequences
+        if "max_steps" in own:  # the network sees aligned sequences
+            own["max_steps"] = config.align_steps
         self.norms = nn.ModuleDict()
         if config.norm_first:
             own["input_norm"] = False
@@ -153,6 +164,10 @@ class Aligned(Network):
         steps = torch.arange(c.align_steps, device=L.device)
         return L, steps < torch.where(L > 0, L, c.align_steps)[:, None]
 
+    def fit(self, data, how, log):
+        "The network's own: it may count labels first. Then both descend together."
+        self.inner.fit(data, how, _Together(self, log))
+
     def forward(self, batch: Batch, *how):
         "The network's own pass over the aligned batch."
         return self.inner(self.align(batch)[0], *how)
@@ -188,7 +203,7 @@ def _published_order(values, how):
 
 @cache
 def wrap(
-    inner: type,  # a `Network` whose configuration has max_steps
+    inner: type,  # a `Network`
 ) -> type:  # the same behind an alignment
     "A system behind an alignment. Raises `CaratError` for one that is no network."
     kind = kind_of(inner)

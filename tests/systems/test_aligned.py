@@ -14,7 +14,8 @@ from carat.data.twins.unaligned import write_unaligned_twin
 from carat.plots.figures import planted_hits
 from carat.system import Network
 from carat.systems.aligned import AlignedCARAT, wrap
-from carat.train import TrainConfig, evaluate, load_run, make_model, predict
+from carat.train import TrainConfig, evaluate, fit, load_run, make_model, predict
+from carat.train.checks import few_clips
 from carat.train.optim import make_optimizer
 
 SIZES = dict(layers=(1, 1, 1), d=16, d_z=8, d_h=8, heads=2, ff=16)
@@ -165,3 +166,17 @@ def test_export_says_that_an_alignment_cannot_be_exported(folder, tmp_path, caps
     assert train(folder / "twin.h5", tmp_path / "run", even) == 0
     assert cli.main(["export", str(tmp_path / "run"), "--out", str(tmp_path / "x.pt2")]) == 2
     assert "alignment" in capsys.readouterr().err and not (tmp_path / "x.pt2").exists()
+
+
+@pytest.mark.parametrize("kind", ["sgm", "ml_gcn"])
+def test_a_network_behind_an_alignment_still_counts_its_labels(kind):
+    store = few_clips(12)
+    model = make_model(f"aligned-{kind}", store, preset="small", align_steps=8, align_hidden=4)
+    before = {k: v.clone() for k, v in model.inner.named_buffers()}
+    how = TrainConfig(epochs=1, device="cpu")
+    fit(model, store, how, progress=False)
+    plain = make_model(kind, store, preset="small")
+    fit(plain, store, how, progress=False)
+    after = dict(model.inner.named_buffers())
+    assert any(not torch.equal(v, after[k]) for k, v in before.items())
+    assert all(torch.equal(v, after[k]) for k, v in plain.named_buffers())
