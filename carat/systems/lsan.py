@@ -106,7 +106,7 @@ class Represented:
     M: torch.Tensor  # (B, C, 2k)
     share: torch.Tensor  # (B, C) of the label attention
 
-# %% ../../nbs/50_lsan.ipynb #ad404e74
+# %% ../../nbs/50_lsan.ipynb #64bd5329
 _CODE = dict(padding="attended", start="drawn", label_vectors="frozen", head="mean", divided=True)
 _TRAINING = dict(lr=1e-3, betas=(0.9, 0.99), rates=(1.0,), epochs=10, clip=0.0)
 _SMALL = dict(width=64, hidden=32, d_a=32, d_head=32, dropout=0.1)
@@ -115,8 +115,8 @@ _SMALL = dict(width=64, hidden=32, d_a=32, d_head=32, dropout=0.1)
 class LSAN(Network):
     "The label-specific attention network: two attentions per label, and a gate between them."
 
-    Config = LSANConfig
-    weighs = True
+    Config, weighs, common_clock = LSANConfig, True, True
+    not_exported = "torch cannot export LSTMs over sequences of any length"
     recipes = {
         "paper": ({}, _TRAINING),
         "reference": (_CODE, {**_TRAINING, "drop_last": True, "threshold": 0.5}),

@@ -6,7 +6,8 @@
 __all__ = ['PAD', 'UNKNOWN', 'BEGIN', 'END', 'FIRST', 'FORBIDDEN', 'SYSTEM', 'label_order', 'label_sequence', 'label_set',
            'forbid', 'GlobalEmbedding', 'EarlyFusion', 'BiLSTM', 'SGMConfig', 'Decoded', 'SGM', 'replay']
 
-# %% ../../nbs/49_sgm.ipynb #437f5fea
+# %% ../../nbs/49_sgm.ipynb #5b17a666
+import copy
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -88,7 +89,7 @@ class GlobalEmbedding(nn.Module):
         H = torch.sigmoid(self.W_1(e) + self.W_2(mean))
         return (1 - H) * e + H * mean
 
-# %% ../../nbs/49_sgm.ipynb #35018604
+# %% ../../nbs/49_sgm.ipynb #e02c3417
 class EarlyFusion(nn.Module):
     "The features of all modalities side by side, in one sequence without holes."
 
@@ -113,7 +114,9 @@ class EarlyFusion(nn.Module):
         for m in self.modalities:
             v = self.norms[m](batch.x[m]) if m in self.norms else batch.x[m]
             x[m] = v.masked_fill(~batch.mask[m][..., None], 0)  # (B, T_m, d_m)
-        left, length = left_justified(*side_by_side(replace(batch, x=x), self.modalities))
+        normed = copy.copy(batch)
+        normed.x = x
+        left, length = left_justified(*side_by_side(normed, self.modalities))
         steps = torch.arange(left.shape[1], device=left.device)
         return self.project(left), steps < length[:, None]
 
@@ -298,7 +301,7 @@ class _Decoder(nn.Module):
             x = new[-1][0]
         return x, new
 
-# %% ../../nbs/49_sgm.ipynb #ddb70d59
+# %% ../../nbs/49_sgm.ipynb #f3dfc3c9
 _CODE = dict(
     directions="sum",
     attention="gated",
@@ -318,7 +321,8 @@ _SMALL = dict(width=64, hidden=64, depth=1)
 class SGM(Network):
     "Sequence generation: an LSTM emits the labels of a clip one after the other."
 
-    Config = SGMConfig
+    Config, common_clock = SGMConfig, True
+    not_exported = "torch cannot export LSTMs over sequences of any length"
     recipes = {
         "paper": ({}, _HALVED),
         "reference": (_CODE, _HALVED),
