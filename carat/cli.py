@@ -782,42 +782,56 @@ def _study(
 
 
 def _print_tables(folder):
-    "The table of every store of a study."
-    from carat.study.tables import as_text, read_results, study_table
+    "The table of every store of a study, and why runs are missing."
+    from carat.study.tables import as_text, notes, read_results, study_table
 
     results = read_results(folder)
     for store in results.found:
         print("\n" + as_text(study_table(results, store)), end="")
+        for line in notes(results, store):
+            print(f"  {line}")
 
 # %% ../nbs/70_command_line.ipynb #a391fd0c
 def _table(
     folder: Positional[Path],
     store: str | None = None,
-    format: Literal["text", "markdown", "latex"] = "text",
+    metric: str | None = None,
+    format: Literal["text", "markdown", "latex", "png", "svg"] = "text",
     out: Path | None = None,
     overwrite: bool = False,
 ):
-    """Show the results of a study: means over seeds and their spread.
+    """Show the results of a study: means over seeds, their spread, and each row against the
+    reference with an interval and a verdict.
 
     Args:
         folder: The folder of the study, finished or not.
         store: Only the table of this store; all where not given.
-        format: How it is written.
-        out: Write it here, not to the terminal.
+        metric: In which metric rows are compared: f1, acc, macro_f1, map, p or r; the study's own
+            where not given.
+        format: How it is written; png and svg draw the differences of one store.
+        out: Write it here, not to the terminal; a figure needs it.
         overwrite: Replace that file where it exists.
     """
-    from carat.core import write_whole, writing
-    from carat.study.tables import as_latex, as_text, read_results, study_table
+    from carat.core import CaratError, write_whole, writing
+    from carat.study.tables import as_latex, as_text, difference_figure, read_results, study_table
 
     _check_output(out, overwrite)
     results = read_results(folder)
-    form = dict(text=as_text, markdown=str, latex=as_latex)[format]
-    names = list(results.found) if store is None else [store]
-    text = "\n".join(form(study_table(results, name)) for name in names)
-    if out is None:
-        return print(text, end="")
+    if format in ("png", "svg"):
+        if out is None:
+            raise CaratError("a figure is written to a file: give --out FILE")
+        drawn = io.BytesIO()
+        figure = difference_figure(results, store, metric)
+        figure.savefig(drawn, format=format, facecolor="white", dpi=144)
+        data = drawn.getvalue()
+    else:
+        form = dict(text=as_text, markdown=str, latex=as_latex)[format]
+        names = list(results.found) if store is None else [store]
+        data = "\n".join(form(study_table(results, name, metric)) for name in names)
+        if out is None:
+            return print(data, end="")
     with writing(out):
-        write_whole(out, text)
+        write_whole(out, data)
 
 # %% ../nbs/70_command_line.ipynb #c9e3d9b4
 _PREPARE = dict(mosei=_mosei, m3ed=_m3ed, arrays=_arrays, twin=_twin)

@@ -133,6 +133,12 @@ def test_the_commands(tmp_path, capsys):
     assert "\\toprule" in (tmp_path / "t.tex").read_text()
     assert cli.main(["table", str(out), "--out", str(tmp_path / "t.tex")]) == 2
     assert "--overwrite" in capsys.readouterr().err
+    assert cli.main(["table", str(out), "--format", "png"]) == 2
+    assert "--out" in capsys.readouterr().err
+    assert cli.main(["table", str(out), "--format", "png", "--out", str(tmp_path / "t.png")]) == 0
+    assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")
+    assert cli.main(["table", str(out), "--metric", "f2"]) == 2
+    assert "f2" in capsys.readouterr().err
     assert cli.main(["table", str(tmp_path)]) == 2
     assert "holds no study" in capsys.readouterr().err
 
