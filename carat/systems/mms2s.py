@@ -98,7 +98,7 @@ class MMS2SConfig(Settings):
                 f"not only {next(iter(self.modalities))!r}"
             )
 
-# %% ../../nbs/55_mms2s.ipynb #54196049
+# %% ../../nbs/55_mms2s.ipynb #254200c2
 class MMS2S(Network):
     "Cross-modal fusion, a label decoder per modality, and a gate over modalities at each label."
 
@@ -194,7 +194,8 @@ class MMS2S(Network):
     def emit(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The most probable token at each step (B, C + 1), the probabilities of all tokens
         (B, C + 1, C + 1), end token first, and the shares of the modalities (B, M, C + 1)."""
-        memory, B, V = self.encode(batch), len(batch), len(self.config.labels) + 1
+        memory, V = self.encode(batch), len(self.config.labels) + 1
+        B = next(iter(memory.values())).shape[0]
         fed = torch.full((B, 1), BEGIN, device=batch.device)
         closed = torch.zeros(B, V, dtype=torch.bool, device=batch.device)
         ps, shares = [], []

@@ -24,7 +24,7 @@ from ..nn.packing import dropout
 from ..nn.pooling import bce
 from ..system import Network, Scores, check_batch, check_config, recipe
 
-# %% ../../nbs/53_mult.ipynb #ca16bc49
+# %% ../../nbs/53_mult.ipynb #5c4d3542
 def last_existing(
     h: torch.Tensor,  # (B, T, d)
     mask: torch.Tensor,  # (B, T) bool, True where a step exists; holes are allowed
@@ -32,7 +32,7 @@ def last_existing(
     "The last step of each sample that exists."
     number = torch.arange(1, mask.shape[1] + 1, device=mask.device)
     last = (mask * number).argmax(1)
-    return h[torch.arange(len(h), device=h.device), last]
+    return h[torch.arange(h.shape[0], device=h.device), last]
 
 # %% ../../nbs/53_mult.ipynb #68f83d5c
 @dataclass(frozen=True)
