@@ -3,6 +3,7 @@ evaluated, asked, exported, and named by its options. What is special of a syste
 chapter and in the file of its name."""
 
 import dataclasses
+import inspect
 import re
 
 import numpy as np
@@ -87,6 +88,11 @@ def test_the_exported_file_gives_the_same_scores(folder, kind):
     torch.testing.assert_close(scorer(batch.x, batch.mask), scores, rtol=1e-4, atol=1e-5)
 
 
+def lines_of(cls):
+    "The lines of a class's code, where it is one of the package's configurations."
+    return inspect.getsource(cls).split("\n") if dataclasses.is_dataclass(cls) else []
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_presets_and_options(kind):
     cls = system(kind)
@@ -94,9 +100,7 @@ def test_presets_and_options(kind):
     fields = {f.name for f in dataclasses.fields(cls.Config)}
     for preset in cls.recipes:
         assert set(recipe(cls, preset)[1]) <= fields
-    source = __import__(cls.__module__, fromlist=["_"]).__file__
-    with open(source, encoding="utf8") as f:
-        lines = f.read().split("\n")
+    lines = [line for c in cls.Config.__mro__ for line in lines_of(c)]
     for name in fields:  # a sentence beside the field or above it
         i = next(i for i, line in enumerate(lines) if re.match(rf"    {name}: ", line))
         assert "#" in lines[i] or lines[i - 1].lstrip().startswith("#"), f"{name} has no sentence"
