@@ -201,6 +201,13 @@ def _published_order(values, how):
     return {**values, "norm_first": True}, {**how, "decay_also": decayed}
 
 
+def _clock(inner, preset):
+    "The clock of a preset; systems that need one were published with 50 positions, CARAT with 500."
+    if preset == "recommended" or (inner.common_clock and preset != "reference"):
+        return _WORDS_CLOCK
+    return dict(align_steps=50) if inner.common_clock else {}
+
+
 @cache
 def wrap(
     inner: type,  # a `Network`
@@ -214,7 +221,8 @@ def wrap(
     Config = dataclass(frozen=True)(type(f"Aligned{inner.Config.__name__}", bases, doc))
     recipes = {}
     for name, (values, how) in inner.recipes.items():
-        recipes[name] = ({**values, **_WORDS_CLOCK} if name == "recommended" else values, how)
+        values = {**values, **_clock(inner, name)}
+        recipes[name] = values, how
         if name == "reference" and "input_norm" in field_names(inner.Config):
             recipes[name] = _published_order(values, how)
     names = dict(

@@ -132,8 +132,8 @@ class Fusion(nn.Module):
         "All tokens after the layers."
         one, two = self.side.weight
         h = torch.cat([first + one, second + two], 1)  # (B, k + l, T, d)
-        places = self.position.weight.unflatten(0, (-1, self.max_steps))  # (parts, max_steps, d)
-        h = self.norm(h + places[: h.shape[1], : h.shape[2]])
+        parts, steps = (torch.arange(n, device=h.device) for n in h.shape[1:3])
+        h = self.norm(h + self.position(parts[:, None] * self.max_steps + steps))
         h = dropout(h, self.stack.dropout if self.training else 0.0)
         return self.stack(h.flatten(1, 2), keys.flatten(1)).view_as(h)
 
@@ -171,7 +171,7 @@ class LabelReader(nn.Module):
         keys: torch.Tensor,  # (B, n) bool, which tokens there are
     ) -> torch.Tensor:  # U (B, C, d)
         "One vector per sample and label."
-        Q = self.norm(self.decoder.labels).expand(len(tokens), -1, -1)
+        Q = self.norm(self.decoder.labels).expand(tokens.shape[0], -1, -1)
         Q = dropout(Q, self.decoder.dropout if self.training else 0.0)
         return self.decoder(tokens, keys, Q)
 
