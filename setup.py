@@ -39,7 +39,7 @@ setup(
     package_dir={f"{package}.{k}": folder for k, (folder, _) in DATA.items()},
     package_data={package: ["py.typed"], **{f"{package}.{k}": v for k, (_, v) in DATA.items()}},
     install_requires=cfg["requirements"].split(),
-    extras_require={"dev": cfg["dev_requirements"].split()},
+    extras_require={k: cfg[f"{k}_requirements"].split() for k in ("dev", "cluster")},
     entry_points={"console_scripts": cfg["console_scripts"].split("\n")},
     cmdclass={"build_py": WithoutIndex},
 )

@@ -743,6 +743,7 @@ def _study(
     size: str | None = None,
     jobs: int | None = None,
     device: str | None = None,
+    cluster: str | None = None,
     resume: bool = False,
     quiet: bool = False,
 ):
@@ -756,6 +757,8 @@ def _study(
         size: Which of its sizes; the file's own where not given.
         jobs: Runs at a time; 1 on a CPU and up to 5 on a GPU where not given.
         device: cpu, cuda, cuda:1, mps; the best there is where not given.
+        cluster: Address of a Dask scheduler, such as tcp://10.0.0.1:8786, whose workers train the
+            runs; they must see the folder. It needs the extra: pip install 'carat[cluster]'.
         resume: Go on with the study in that folder, which was stopped or whose file has changed:
             finished runs are kept, stopped ones continue, failed ones are tried again.
         quiet: No messages and no table.
@@ -768,7 +771,8 @@ def _study(
             print(line, flush=True)
 
     try:
-        runs = run_study(read_study(study, size), out, stores, jobs, device, resume, tell)
+        declared = read_study(study, size)
+        runs = run_study(declared, out, stores, jobs, device, resume, cluster, tell)
     except KeyboardInterrupt:
         kept = f"stopped. {out} keeps finished runs and the checkpoints of the others"
         raise _Stopped(f"{kept}: go on with the same command and --resume") from None

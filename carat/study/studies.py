@@ -25,6 +25,7 @@ from functools import lru_cache
 from importlib.resources import files
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -452,6 +453,7 @@ def load_judged(
 def work(
     run: StudyRun,  # with its specification
     threads: int = 0,  # of this process; 0 leaves them as they are
+    callbacks=(),  # as `fit` takes them
 ) -> str | None:  # the error, where there was one
     "Train one run and keep its scores; read it where it has finished."
     path = run.path
@@ -462,7 +464,7 @@ def work(
     try:
         path.mkdir(parents=True, exist_ok=True)
         _await_free(path)
-        done = complete(run.spec, progress=False, checkpoint=2.0)
+        done = complete(run.spec, progress=False, callbacks=callbacks, checkpoint=2.0)
         save_judged(judged(done, Store(run.spec.store), run.judge), path / SCORES)
     except Exception as e:
         return _note_error(path, e)
@@ -517,7 +519,7 @@ def _watch_parent():
 
 
 class _Processes:
-    "Runs in processes of this machine."
+    "Runs in processes of this machine. Others with its methods run them elsewhere."
 
     def __init__(self, jobs: int, threads: int):
         self.jobs, self.threads, self.active = jobs, threads, []
@@ -549,6 +551,9 @@ class _Processes:
         for _, process in self.active:
             process.join()
 
+    def close(self):
+        pass
+
 
 def _outcome(run: StudyRun, otherwise: str) -> str | None:
     "The error of a run that has ended; None where it finished."
@@ -564,7 +569,7 @@ class _Here:
     "Runs in this process, one after another: jobs=0."
 
     def __init__(self):
-        self.active, self.free = [], True
+        self.active, self.free, self.jobs = [], True, 1
 
     def start(self, run: StudyRun):
         run.error = work(run)
@@ -577,6 +582,78 @@ class _Here:
     def stop(self):
         pass
 
+    close = stop
+
+# %% ../../nbs/60_studies.ipynb #st60clustercode
+class _Cluster:
+    "Runs on the workers of a Dask cluster."
+
+    def __init__(self, address: str):
+        try:
+            import distributed
+        except ImportError:
+            raise CaratError(
+                "--cluster needs dask.distributed: install it with pip install 'carat[cluster]'"
+            ) from None
+        self.address, self.active, self.dask = address, [], distributed
+        try:
+            self.client: Any = distributed.Client(address, timeout=20)
+        except (OSError, ValueError) as e:
+            raise CaratError(f"no Dask scheduler answers at {address} ({e})") from None
+        if any(n != 1 for n in self.client.nthreads().values()):
+            self.client.close()
+            raise CaratError("a worker trains one run at a time: start it with --nthreads 1")
+
+    @property
+    def jobs(self) -> int:
+        return max(1, len(self.client.nthreads()))
+
+    @property
+    def free(self) -> bool:
+        return len(self.active) < self.jobs
+
+    def start(self, run: StudyRun):
+        self.active.append((run, self.client.submit(_on_worker, run, pure=False)))
+
+    def ended(self, seconds: float) -> list[StudyRun]:
+        if self.client.status != "running":
+            raise CaratError(f"the Dask scheduler at {self.address} is gone: start it, and resume")
+        futures = [f for _, f in self.active]
+        try:
+            self.dask.wait(futures, timeout=seconds, return_when="FIRST_COMPLETED")
+        except (TimeoutError, self.dask.CancelledError):
+            pass
+        gone = [(run, f) for run, f in self.active if f.done()]
+        self.active = [(run, f) for run, f in self.active if not f.done()]
+        for run, future in gone:
+            why = future.exception() if future.status == "error" else future.status
+            run.error = _outcome(run, f"the cluster gave it up: {why!r}")
+        return [run for run, _ in gone]
+
+    def stop(self):
+        "Give up all runs; those in progress stop after their epoch."
+        self.client.cancel([f for _, f in self.active])
+
+    def close(self):
+        self.client.close()
+
+
+def _on_worker(run: StudyRun):
+    "What a worker of a cluster does: one run, until nobody wants it any more."
+    from distributed import get_worker
+
+    worker = get_worker()
+    task = worker.state.tasks.get(worker.get_current_task())
+
+    def unless_wanted(epoch, model, record):
+        if task is not None and task.state == "cancelled":
+            raise KeyboardInterrupt
+
+    try:
+        work(run, callbacks=[unless_wanted])
+    except KeyboardInterrupt:
+        log.info("%s: stopped", run.name)
+
 # %% ../../nbs/60_studies.ipynb #st60estcode
 class Estimate:
     "How long the runs of a study take, learned from those that have begun."
@@ -585,6 +662,7 @@ class Estimate:
 
     def __init__(self, runs: list[StudyRun]):
         self.runs = [r for r in runs if not r.failed]
+        self.solved = set()  # runs without epochs, which tell nothing about others
         known = [(r, self.known(r)) for r in self.runs]
         self.seconds = {id(r): pair for r, pair in known if pair is not None}
 
@@ -599,6 +677,8 @@ class Estimate:
         except (OSError, ValueError, KeyError):
             return None
         spent = sum(took) + self.start_up
+        if run.finished and len(took) == 1 < config["training"]["epochs"]:
+            self.solved.add(id(run))
         if run.finished or not took:
             return (spent, spent) if took else None
         return spent, spent + (config["training"]["epochs"] - len(took)) * sum(took) / len(took)
@@ -609,6 +689,7 @@ class Estimate:
             return self.seconds[id(run)][1]
         pairs = [(r, self.seconds[id(r)][1]) for r in self.runs if id(r) in self.seconds]
         same = [t for r, t in pairs if (r.row, r.store) == (run.row, run.store)]
+        pairs = [(r, t) for r, t in pairs if id(r) not in self.solved]
         near = same or [t for r, t in pairs if r.store == run.store] or [t for _, t in pairs]
         return sum(near) / len(near) if near else None
 
@@ -642,21 +723,20 @@ def run_study(
     jobs: int | None = None,  # runs at a time; 0 runs them in this process
     device: str | None = None,  # where they compute; the best there is where not given
     resume: bool = False,  # go on in a folder that holds a study
+    cluster: str | None = None,  # address of a Dask scheduler whose workers compute
     tell=log.info,  # called with a sentence for everything that happens
 ) -> list[StudyRun]:  # all runs, the failed ones with their errors
     """Run everything that a study lacks. A run that fails does not stop the others.
 
     Raises `CaratError` for a study that cannot begin, `KeyboardInterrupt` where it is stopped."""
-    at_once, threads = jobs_and_threads(jobs or None, device)
-    with _opened(out, resume) as out:
+    with _opened(out, resume) as out, _place(jobs, device, cluster) as place:
         stores = make_stores(study, out, where, tell)
         runs, tried = plan(study, out, stores, device), set()
         tell(_announced(study, runs))
         while todo := [r for r in runs if _lacking(r) and r.path not in tried]:
             tried |= {r.path for r in todo}  # what failed before is tried once more
             _keep_record(study, out, stores, runs)
-            here = _Here() if jobs == 0 else _Processes(at_once, threads)
-            _run_all(todo, runs, here, at_once, tell)
+            _run_all(todo, runs, place, tell)
             runs = plan(study, out, stores, device)  # with what `choose` came to
         _keep_record(study, out, stores, runs)
         for folder in outdated(out, runs):
@@ -664,11 +744,29 @@ def run_study(
         return runs
 
 
+@contextmanager
+def _place(jobs: int | None, device: str | None, cluster: str | None):
+    "Where the runs compute."
+    if cluster is not None:
+        if jobs is not None:
+            raise CaratError(
+                "a cluster's workers decide how many runs there are at a time: no jobs"
+            )
+        place = _Cluster(cluster)
+    else:
+        at_once, threads = jobs_and_threads(jobs or None, device)
+        place = _Here() if jobs == 0 else _Processes(at_once, threads)
+    try:
+        yield place
+    finally:
+        place.close()
+
+
 def _lacking(run: StudyRun) -> bool:
     return run.spec is not None and not run.finished
 
 
-def _run_all(todo: list[StudyRun], runs: list[StudyRun], here, jobs: int, tell):
+def _run_all(todo: list[StudyRun], runs: list[StudyRun], here, tell):
     "Start what is to do, several at a time, until nothing is left; then tell how each ended."
     waiting, told = list(todo), time.monotonic() - 60
     for run in todo:
@@ -679,9 +777,9 @@ def _run_all(todo: list[StudyRun], runs: list[StudyRun], here, jobs: int, tell):
                 while waiting and here.free:
                     here.start(waiting.pop(0))
                 for run in here.ended(1.0):
-                    tell(_ending(run, runs, jobs))
+                    tell(_ending(run, runs, here.jobs))
                     told = time.monotonic()
-                if time.monotonic() - told > 60 and (line := _under_way(here, runs, jobs)):
+                if time.monotonic() - told > 60 and (line := _under_way(here, runs)):
                     tell(line)
                     told = time.monotonic()
         except BaseException:
@@ -712,9 +810,9 @@ def _ending(run: StudyRun, runs: list[StudyRun], jobs: int) -> str:
     return f"{run.name}: {run.judge} F1 {f1:.3f}, {took:.0f} s ({_counts(runs)}{rest})"
 
 
-def _under_way(here, runs: list[StudyRun], jobs: int) -> str | None:
+def _under_way(here, runs: list[StudyRun]) -> str | None:
     "Which runs compute, once one of them has had an epoch."
-    left = Estimate(runs).left(jobs)
+    left = Estimate(runs).left(here.jobs)
     names = some((run.name for run, _ in here.active), 3)
     return None if left is None else f"running {names} ({_counts(runs)}; {until(left)})"
 
