@@ -1,10 +1,10 @@
-"""Records a finished study of the peers for chapter 64: what every system answers for every clip.
+"""Records a finished study of the peers: what every system answers for every clip.
 
     carat study peers_small --out runs/peers     # trains all systems on a synthetic twin
     python bench/peers.py runs/peers             # writes results/peers_small.json
 
-For synthetic clips only: the record holds their labels. A set of labels is kept as one number, whose
-bit j is set where label j is chosen.
+For synthetic clips only: the record holds their labels. A set of labels is kept as one number,
+whose bit j is set where label j is chosen.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def recorded(results):
         found[row] = dict(
             label=results.label(row),
             missing=results.missing.get(store, {}).get(row),
-            seeds={seed: dict(**j.metrics(), sets=as_number(j.chosen)) for seed, j in seeds.items()},
+            seeds={s: dict(**j.metrics(), sets=as_number(j.chosen)) for s, j in seeds.items()},
         )
     return dict(
         study=results.study["name"],
