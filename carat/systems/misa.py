@@ -59,20 +59,22 @@ def cmd(
     return moment_gaps(x, y, has_x, has_y, moments).sum()
 
 # %% ../../nbs/54_misa.ipynb #difference
-def _unit_rows(x, counts):
+def _unit_rows(x, counts, constant):
     "Centred rows of length 1; zero where a sample does not count."
     x = (x - _mean(x, counts)).masked_fill(~counts[:, None], 0)
-    length = torch.linalg.vector_norm(x, dim=1, keepdim=True).detach()
-    return x / (length + 1e-6)
+    length = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    return x / ((length.detach() if constant else length) + 1e-6)
 
 
 def difference(
     a: torch.Tensor,  # (B, d) one representation in a batch
     b: torch.Tensor,  # (B, d) another
     counts: torch.Tensor,  # (B,) bool, the samples that have both
+    constant: bool = False,  # whether the lengths of the rows are constant in the gradient
 ) -> torch.Tensor:  # scalar
     "A term of MISA Eq. 2: mean square of the correlations between two sets of features."
-    return (_unit_rows(a, counts).T @ _unit_rows(b, counts)).square().mean()
+    a, b = _unit_rows(a, counts, constant), _unit_rows(b, counts, constant)
+    return (a.T @ b).square().mean()
 
 # %% ../../nbs/54_misa.ipynb #term-losses
 def similarities(
@@ -90,12 +92,13 @@ def differences(
     private: torch.Tensor,  # (B, M, d)
     shared: torch.Tensor,  # (B, M, d)
     present: torch.Tensor,  # (B, M) bool
+    constant: bool = False,  # as for `difference`
 ) -> dict:  # (m, m) for private against shared, (i, j) for private against private -> scalar
     "The terms of MISA Eq. 2."
     p, s, has = private.unbind(1), shared.unbind(1), present.unbind(1)
-    own = {(m, m): difference(p[m], s[m], has[m]) for m in range(len(p))}
+    own = {(m, m): difference(p[m], s[m], has[m], constant) for m in range(len(p))}
     pairs = combinations(range(len(p)), 2)
-    return own | {(i, j): difference(p[i], p[j], has[i] & has[j]) for i, j in pairs}
+    return own | {(i, j): difference(p[i], p[j], has[i] & has[j], constant) for i, j in pairs}
 
 
 def rebuilding_errors(
@@ -172,6 +175,7 @@ class UtteranceEncoder(nn.Module):
 # %% ../../nbs/54_misa.ipynb #config
 _SIZES = dict.fromkeys(("d", "heads", "ff", "layers_fusion", "moments"), 1) | {"d_lstm": 0}
 _WEIGHTS = ("weight_sim", "weight_diff", "weight_recon")
+_CHOICES = dict(similarity=("cmd", "adversarial"), row_lengths=("differentiated", "constant"))
 
 
 @dataclass(frozen=True)
@@ -193,12 +197,13 @@ class MISAConfig(Settings):
     weight_sim: float = 1.0  # alpha, of the similarity
     weight_diff: float = 0.3  # beta, of the difference
     weight_recon: float = 1.0  # gamma, of the reconstruction
+    # whether the difference loss holds the lengths of the rows constant in its gradient
+    row_lengths: Literal["differentiated", "constant"] = "differentiated"
     # modalities of which each channel is standardised over the steps of the sample
     standardised: tuple[str, ...] = ()
 
     def __post_init__(self):
-        choices = dict(similarity=("cmd", "adversarial"))
-        check_config(self, _SIZES, (), ("dropout", "dropout_fusion"), _WEIGHTS, choices)
+        check_config(self, _SIZES, (), ("dropout", "dropout_fusion"), _WEIGHTS, _CHOICES)
         object.__setattr__(self, "standardised", tuple(self.standardised))
         if self.d % self.heads:
             raise CaratError(f"MISAConfig.d = {self.d} is not a multiple of heads = {self.heads}")
@@ -242,14 +247,17 @@ class MISA(Network):
     recipes = {
         "paper": ({}, dict(lr=1e-4, clip_by="value")),
         "reference": (
-            dict(standardised=("v", "a")),
+            dict(standardised=("v", "a"), row_lengths="constant"),
             dict(
                 **dict(lr=1e-4, rates=(1.0,), clip_by="value", batch_size=16, epochs=500),
                 **dict(patience=7, threshold=0.35),
             ),
         ),
         "small": (
-            dict(d_lstm=24, d=64, ff=128, dropout=0.1),
+            dict(
+                **dict(d_lstm=24, d=64, ff=128, dropout=0.1),
+                **dict(weight_sim=0.1, weight_diff=0.03, weight_recon=0.1),
+            ),
             dict(lr=1e-3, epochs=8, batch_size=32),
         ),
     }
@@ -310,7 +318,7 @@ class MISA(Network):
         if batch.total:  # from here on all ranks see all samples
             *tensors, logits, y = (gather_rows(v, batch.total) for v in (*tensors, logits, y))
             domains = None if domains is None else gather_rows(domains, batch.total)
-        terms = misa_terms(Split(*tensors), c.moments, domains)
+        terms = misa_terms(Split(*tensors), c.moments, domains, c.row_lengths == "constant")
         some = tensors[-1].any(1, keepdim=True)  # a sample without any modality does not count
         terms = {"task": bce(logits, y, some, batch.weight), **terms}
         weights = dict(
@@ -335,6 +343,7 @@ def misa_terms(
     split: Split,  # of the whole batch
     moments: int = 5,  # K
     domains: torch.Tensor | None = None,  # (B, M, M) logits of the discriminator, in place of CMD
+    constant: bool = False,  # as for `difference`
 ) -> dict:  # similarity, difference, reconstruction
     "MISA Eq. 1 as a mean over pairs, MISA Eq. 2 as a sum over pairs, and the rebuilding errors."
     wide = torch.promote_types(split.shared.dtype, torch.float32)
@@ -349,7 +358,7 @@ def misa_terms(
         similarity = (each * present.flatten()).sum() / present.sum().clamp(min=1)
     return dict(
         similarity=similarity,
-        difference=sum(differences(private, shared, present).values(), nothing),
+        difference=sum(differences(private, shared, present, constant).values(), nothing),
         reconstruction=rebuilding_errors(rebuilt, projected, present).mean(),
     )
 
@@ -391,7 +400,8 @@ def _rebuilt(case, similarity: Literal["cmd", "adversarial"]):
     ff = case["weight/transformer_encoder.layers.0.linear1.bias"].shape[0]
     d, heads = int(case["setting/hidden"]), int(case["setting/heads"])
     config = MISAConfig(widths, names, d=d, heads=heads, ff=ff, similarity=similarity)
-    model = MISA(replace(config, dropout=0.0, dropout_fusion=0.0)).double()
+    config = replace(config, dropout=0.0, dropout_fusion=0.0, row_lengths="constant")
+    model = MISA(config).double()
     parameters = _published(model)
     embedding = nn.Parameter(torch.from_numpy(case["weight/embed.weight"].copy()))
     for name, p in parameters.items():

@@ -13,7 +13,7 @@ from carat.distributed import average_gradients
 from carat.system import make_model
 from carat.systems.misa import MISA, differences, replay, similarities, standardised
 from carat.train import TrainConfig
-from carat.train.checks import few_clips
+from carat.train.checks import check_network, few_clips
 from carat.train.optim import make_optimizer, set_rates
 
 FOLDER = data_folder()
@@ -135,3 +135,7 @@ def test_standardised_channels_do_not_depend_on_padding():
     expected = (one - one.mean(0)) / one.std(0, correction=0)
     torch.testing.assert_close(out[1, :3, :2], expected[:, :2])
     assert not out[..., 2].any() and not out[1, 3:].any()
+
+
+def test_the_paper_preset_passes_the_checks_of_every_network():
+    check_network("misa", preset="paper")
