@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from carat import cli
-from carat.study.studies import SCORES, load_judged, read_study, run_study
+from carat.study.studies import SCORES, find_study, load_judged, read_study, run_study
+from carat.system import kinds
 
 STUDY = """
 title = "A study for tests"
@@ -160,10 +161,10 @@ def test_results_move_with_their_folder(tmp_path, capsys):
 
 
 def test_the_packages_own_studies_are_sound():
-    from carat.study.studies import find_study
-
     folder = find_study("peers_small").parent
     for path in folder.glob("*.toml"):
         study = read_study(path.stem)
         assert study.title and study.rows, path
         assert json.dumps(study.to_dict(), default=vars)
+    trained = {row.kind for row in read_study("peers_small").rows.values()}
+    assert set(kinds()) - {"aligned"} <= trained, "give peers_small a row of the new system"
