@@ -38,8 +38,8 @@ def project(tmp_path, monkeypatch):
         "requirements.lock",
     ):
         shutil.copy(book.ROOT / name, tmp_path)
-    (tmp_path / "nbs").mkdir()
-    (tmp_path / "results").mkdir()
+    for folder in ("nbs", "results", "bench/studies"):
+        (tmp_path / folder).mkdir(parents=True)
     write_chapter(tmp_path, "store")
     check.tool("nbdev_export", tmp_path)
     write_chapter(tmp_path, "data.store")
