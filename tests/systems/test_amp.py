@@ -5,9 +5,8 @@ import contextlib
 import numpy as np
 import pytest
 import torch
+from recorded import recorded_case
 
-from book import ROOT
-from carat.data.store import data_folder
 from carat.data.twins.mosei import make_twin
 from carat.system import make_model
 from carat.systems.amp import AMP, replay
@@ -16,8 +15,6 @@ from carat.train.checks import check_network, few_clips
 from carat.train.loop import train_step
 from carat.train.optim import make_optimizer, set_rates
 
-CASE = (data_folder() or ROOT.parent / "shared" / "data") / "peers" / "amp_case.npz"
-needs_case = pytest.mark.skipif(not CASE.exists(), reason="there is no peers/amp_case.npz")
 GROUPS = "value scores scores_masked scores_perturbed loss perturbed after grad grad_asymmetric "
 GROUPS = (GROUPS + "grad_before_perturbation").split()
 
@@ -25,11 +22,10 @@ GROUPS = (GROUPS + "grad_before_perturbation").split()
 @pytest.fixture(scope="module")
 def pair():
     "The recorded step, and the same step computed anew."
-    case = dict(np.load(CASE))
+    case = recorded_case("amp")
     return case, replay(case)
 
 
-@needs_case
 @pytest.mark.parametrize("group", GROUPS)
 def test_a_recorded_step_is_computed_anew(pair, group):
     case, ours = pair
@@ -40,7 +36,6 @@ def test_a_recorded_step_is_computed_anew(pair, group):
         np.testing.assert_allclose(ours[name], case[name], rtol=0, atol=1e-9 * largest)
 
 
-@needs_case
 def test_the_divergence_sends_less_than_a_millionth_of_the_recorded_gradient(pair):
     case, _ = pair
     prefix = "grad_before_perturbation/"

@@ -3,29 +3,24 @@
 import numpy as np
 import pytest
 import torch
+from recorded import recorded_case
 
 from carat.core import CaratError
 from carat.data.memory import MemoryStore
-from carat.data.store import data_folder
 from carat.system import make_model
 from carat.systems.hhmpn import HHMPN, HHMPNConfig, replay
 from carat.train import TrainConfig, fit
 from carat.train.checks import check_gradient, check_network, few_clips
 
-CASE = data_folder() and data_folder() / "peers" / "hhmpn_case.npz"
-needs_case = pytest.mark.skipif(
-    not (CASE and CASE.exists()), reason="CARAT_DATA names no folder with peers/hhmpn_case.npz"
-)
 SMALL = HHMPN.recipes["small"][0]
 GIVEN = ("x/", "y", "size/", "weight/", "label_attention/weight/")
 
 
 @pytest.fixture(scope="module")
 def case():
-    return dict(np.load(CASE))
+    return recorded_case("hhmpn")
 
 
-@needs_case
 def test_every_recorded_number_is_computed(case):
     found = replay(case)
     given = {k for k in case if k.startswith(GIVEN)} | {"prior/labels", "prior/threshold"}
@@ -34,7 +29,6 @@ def test_every_recorded_number_is_computed(case):
         np.testing.assert_allclose(value, case[name], rtol=0, atol=1e-9, err_msg=name)
 
 
-@needs_case
 @pytest.mark.parametrize(
     "switch, own",
     [

@@ -3,29 +3,21 @@
 import numpy as np
 import pytest
 import torch
+from recorded import recorded_case
 
 from carat.core import CaratError
-from carat.data.store import data_folder
 from carat.system import make_model
 from carat.systems.lsan import LSAN, replay
 from carat.train import TrainConfig
 from carat.train.checks import few_clips
 from carat.train.optim import make_optimizer, set_rates
 
-FOLDER = data_folder()
-CASE = FOLDER and FOLDER / "peers" / "lsan_case.npz"
-needs_case = pytest.mark.skipif(
-    not (CASE and CASE.exists()), reason="CARAT_DATA names no folder with peers/lsan_case.npz"
-)
-
 
 @pytest.fixture(scope="module")
 def case():
-    with np.load(CASE) as file:
-        return dict(file)
+    return recorded_case("lsan")
 
 
-@needs_case
 def test_a_recorded_step_of_the_published_code_is_repeated(case):
     ours = replay(case)
     for key, value in ours.items():
@@ -34,7 +26,6 @@ def test_a_recorded_step_of_the_published_code_is_repeated(case):
     assert {k for k in case if not k.startswith(given)} - {"y"} == set(ours)
 
 
-@needs_case
 def test_the_presets_optimiser_takes_the_recorded_step(case):
     how, parameters = TrainConfig.preset(LSAN, "reference"), {}
     names = [k[5:] for k in case if k.startswith("grad/") and f"weight/{k[5:]}" in case]

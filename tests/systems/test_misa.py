@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from recorded import recorded_case
 
-from carat.data.store import data_folder
 from carat.distributed import average_gradients
 from carat.system import make_model
 from carat.systems.misa import MISA, differences, replay, similarities, standardised
@@ -16,20 +16,12 @@ from carat.train import TrainConfig
 from carat.train.checks import check_network, few_clips
 from carat.train.optim import make_optimizer, set_rates
 
-FOLDER = data_folder()
-CASE = FOLDER and FOLDER / "peers" / "misa_case.npz"
-needs_case = pytest.mark.skipif(
-    not (CASE and CASE.exists()), reason="CARAT_DATA names no folder with peers/misa_case.npz"
-)
-
 
 @pytest.fixture(scope="module")
 def case():
-    with np.load(CASE) as file:
-        return dict(file)
+    return recorded_case("misa")
 
 
-@needs_case
 def test_the_recorded_step_is_replayed(case):
     found = replay(case)
     given = ("x/", "setting/", "weight/", "adversarial/weight/", "lengths", "mask", "y")
@@ -38,7 +30,6 @@ def test_the_recorded_step_is_replayed(case):
     assert not {k: g for k, g in gaps.items() if not g < 1e-9}
 
 
-@needs_case
 def test_the_presets_optimiser_takes_the_recorded_step(case):
     how = TrainConfig.preset(MISA, "reference")
     names = [k[5:] for k in case if k.startswith("grad/")]

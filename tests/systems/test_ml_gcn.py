@@ -3,27 +3,19 @@
 import numpy as np
 import pytest
 import torch
+from recorded import recorded_case
 
-from carat.data.store import data_folder
 from carat.systems.ml_gcn import MLGCN, counted, replay
 from carat.train import TrainConfig, fit, load_run
 from carat.train.checks import few_clips
 from carat.train.optim import make_optimizer, set_rates
 
-FOLDER = data_folder()
-CASE = FOLDER and FOLDER / "peers" / "ml_gcn_case.npz"
-needs_case = pytest.mark.skipif(
-    not (CASE and CASE.exists()), reason="CARAT_DATA names no folder with peers/ml_gcn_case.npz"
-)
-
 
 @pytest.fixture(scope="module")
 def case():
-    with np.load(CASE) as file:
-        return dict(file)
+    return recorded_case("ml_gcn")
 
 
-@needs_case
 def test_the_recorded_step_is_replayed(case):
     found = replay(case)
     given = ("x/", "setting", "weight/gc", "counts/y_train", "y")
@@ -34,7 +26,6 @@ def test_the_recorded_step_is_replayed(case):
     assert not {k: g for k, g in gaps.items() if not g < rounded}
 
 
-@needs_case
 def test_the_presets_optimiser_takes_the_recorded_step(case):
     how = TrainConfig.preset(MLGCN, "reference")
     names = [k[5:] for k in case if k.startswith("grad/")]

@@ -1,27 +1,20 @@
 "The recorded step of the published MulT, and that the preset's optimiser takes it."
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from recorded import recorded_case
 
 from carat.systems.mult import MulT, replay
 from carat.train import TrainConfig
 from carat.train.optim import make_optimizer, set_rates
 
-CASE = Path(os.environ.get("CARAT_DATA") or "../shared/data") / "peers" / "mult_case.npz"
-needs_case = pytest.mark.skipif(not CASE.exists(), reason=f"{CASE} is not there to compare with")
-
 
 @pytest.fixture(scope="module")
 def case():
-    with np.load(CASE) as file:
-        return dict(file)
+    return recorded_case("mult")
 
 
-@needs_case
 def test_every_recorded_quantity_is_replayed(case):
     found = replay(case)
     given = ("x/", "y", "mask/", "weight/", "setting/", "aligned/x/", "ctc/x", "ctc/weight/")
@@ -32,7 +25,6 @@ def test_every_recorded_quantity_is_replayed(case):
     assert not {k: gap for k, gap in gaps.items() if not gap < 1e-11}
 
 
-@needs_case
 def test_the_presets_optimiser_takes_the_recorded_step(case):
     how = TrainConfig.preset(MulT, "reference")
     names = [k.removeprefix("grad/") for k in case if k.startswith("grad/")]

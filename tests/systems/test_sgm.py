@@ -3,30 +3,22 @@
 import numpy as np
 import pytest
 import torch
+from recorded import recorded_case
 
 from carat.core import CaratError
-from carat.data.store import data_folder
 from carat.system import make_model
 from carat.systems.sgm import SGM, replay
 from carat.train import TrainConfig, fit
 from carat.train.checks import few_clips
 from carat.train.optim import make_optimizer, set_rates
 
-FOLDER = data_folder()
 CASES = ["sgm", "sgm_ge"]
 GROUPS = ("tokens", "value", "logits", "loss", "greedy", "greedy_without_mask", "grad", "after")
 
 
-def recorded(name):
-    path = FOLDER and FOLDER / "peers" / f"{name}_case.npz"
-    if not (path and path.exists()):
-        pytest.skip(f"CARAT_DATA names no folder with peers/{name}_case.npz")
-    return dict(np.load(path))
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_a_recorded_step_of_the_published_code_is_repeated(name):
-    case = recorded(name)
+    case = recorded_case(name)
     ours = replay(case)
     for key, value in ours.items():
         scale = max(1.0, float(np.abs(case[key]).max()))
@@ -38,7 +30,7 @@ def test_a_recorded_step_of_the_published_code_is_repeated(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_presets_optimiser_takes_the_recorded_step(name):
-    case, how = recorded(name), TrainConfig.preset(SGM, "reference")
+    case, how = recorded_case(name), TrainConfig.preset(SGM, "reference")
     names = [k[6:] for k in case if k.startswith("after/")]
     parameters = {}
     for k in names:

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from recorded import recorded_case
 
 from carat.core import CaratError
-from carat.data.store import data_folder
 from carat.system import make_model
 from carat.systems import tailor
 from carat.systems.tailor import TAILOR, TailorConfig, replay
@@ -14,18 +14,13 @@ from carat.train.checks import check_gradient, check_network, check_scores, few_
 from carat.train.loop import train_step
 from carat.train.optim import make_optimizer, set_rates
 
-CASE = data_folder() and data_folder() / "peers" / "tailor_case.npz"
-needs_case = pytest.mark.skipif(
-    not (CASE and CASE.exists()), reason="CARAT_DATA names no folder with peers/tailor_case.npz"
-)
 GIVEN = ("x/", "y", "size/", "weight/", "masked/mask", "unaligned/x/", "unaligned/weight/")
 SMALL = dict(modalities={"t": 5, "v": 4, "a": 3}, labels=("joy", "fear"), d=8, heads=2, ff=4)
 
 
 @pytest.fixture(scope="module")
 def case():
-    with np.load(CASE) as file:
-        return dict(file)
+    return recorded_case("tailor")
 
 
 def differing(found, case, relative=1e-9):
@@ -39,14 +34,12 @@ def differing(found, case, relative=1e-9):
     return out
 
 
-@needs_case
 def test_every_recorded_number_is_computed(case):
     found = replay(case)
     assert set(found) == {k for k in case if not k.startswith(GIVEN)}
     assert not differing(found, case)
 
 
-@needs_case
 def test_the_presets_optimiser_takes_the_recorded_steps(case):
     model = TAILOR(tailor._config(case)).double()
     tailor._load(model, case)
@@ -60,7 +53,6 @@ def test_the_presets_optimiser_takes_the_recorded_steps(case):
     assert len(found) == 190 and not differing(found, case)
 
 
-@needs_case
 def test_a_wrong_weight_shows_in_every_part(case):
     name = "weight/private_feature_extractor.1.0.bias"
     wrong = differing(replay({**case, name: case[name] + 0.1}), case)
