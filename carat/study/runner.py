@@ -153,8 +153,7 @@ def run_seeds(
     "One run per seed, several at a time; then their mean and spread. Raises `CaratError` as `run`."
     seeds = [int(s) for s in seeds]
     _check_seeds(spec, seeds, jobs, overwrite, resume)
-    jobs, threads = jobs_and_threads(jobs, spec.training.get("device"))
-    jobs = min(jobs, len(seeds))
+    jobs, threads = jobs_and_threads(jobs, spec.training.get("device"), len(seeds))
     found = {}
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool, _PassedOn(pool):
         todo = {}
@@ -175,10 +174,12 @@ def run_seeds(
 def jobs_and_threads(
     jobs: int | None,  # runs at a time, as asked for
     device: str | None,  # as asked for
+    runs: int | None = None,  # how many there are; None where that is not known
 ) -> tuple[int, int]:  # runs at a time, threads of each; 0 threads where a GPU computes
     "How many runs share the machine: 1 on a CPU and 5 on a GPU where nothing is asked for."
     where = find_device(device)
     jobs = jobs or (5 if where.type == "cuda" else 1)
+    jobs = jobs if runs is None else min(jobs, runs)
     return jobs, max(1, torch.get_num_threads() // jobs) if where.type == "cpu" else 0
 
 
