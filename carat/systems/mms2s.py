@@ -19,7 +19,17 @@ from ..nn.crossmodal import CrossModal
 from ..nn.layers import CrossLayer, Stack, cross_attention
 from ..nn.packing import dropout
 from ..system import Network, Scores, check_batch, check_config
-from .sgm import BEGIN, END, FIRST, PAD, forbid, label_order, label_sequence, label_set
+from carat.systems.sgm import (
+    BEGIN,
+    END,
+    FIRST,
+    PAD,
+    forbid,
+    label_order,
+    label_sequence,
+    label_set,
+    live_steps,
+)
 
 # %% ../../nbs/55_mms2s.ipynb #6d4fb56e
 def modality_gate(
@@ -219,9 +229,7 @@ class MMS2S(Network):
         check_batch(self.config, batch)
         with torch.autocast(batch.device.type, enabled=False):
             tokens, p, _ = self.emit(batch)
-        ended = tokens == END
-        live = ended.cumsum(1) - ended.long() == 0  # up to the end token
-        best = (p[..., 1:] * live[..., None]).amax(1)
+        best = (p[..., 1:] * live_steps(tokens)[..., None]).amax(1)
         return Scores.decided(label_set(tokens, len(self.config.labels)), best)
 
 
