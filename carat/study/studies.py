@@ -601,9 +601,9 @@ class _Processes:
 
     def ended(self, seconds: float) -> list[StudyRun]:
         "The runs that have ended, after waiting for one for some seconds at most."
-        connection.wait([p.sentinel for _, p in self.active], timeout=seconds)
-        gone = [(run, p) for run, p in self.active if not p.is_alive()]
-        self.active = [(run, p) for run, p in self.active if p.is_alive()]
+        at_end = connection.wait([p.sentinel for _, p in self.active], timeout=seconds)
+        gone = [(run, p) for run, p in self.active if p.sentinel in at_end]
+        self.active = [(run, p) for run, p in self.active if p.sentinel not in at_end]
         for run, process in gone:
             process.join()
             run.error = _outcome(run, f"its process ended with status {process.exitcode}")
@@ -688,8 +688,9 @@ class _Cluster:
             self.dask.wait(futures, timeout=seconds, return_when="FIRST_COMPLETED")
         except (TimeoutError, self.dask.CancelledError):
             pass
-        gone = [(run, f) for run, f in self.active if f.done()]
-        self.active = [(run, f) for run, f in self.active if not f.done()]
+        done = {f for _, f in self.active if f.done()}  # asked once: more may end meanwhile
+        gone = [(run, f) for run, f in self.active if f in done]
+        self.active = [(run, f) for run, f in self.active if f not in done]
         for run, future in gone:
             why = future.exception() if future.status == "error" else future.status
             run.error = _outcome(run, f"the cluster gave it up: {why!r}")

@@ -11,7 +11,16 @@ import numpy as np
 import pytest
 
 from carat import cli
-from carat.study.studies import SCORES, find_study, load_judged, read_study, run_study
+from carat.study.runner import RunSpec
+from carat.study.studies import (
+    SCORES,
+    StudyRun,
+    _Processes,
+    find_study,
+    load_judged,
+    read_study,
+    run_study,
+)
 from carat.system import kinds
 
 STUDY = """
@@ -119,6 +128,27 @@ def test_a_worker_that_dies_is_one_failed_run(tmp_path):
     assert process.returncode == 2, said
     assert "carat on tiny, seed 1: failed: its process ended with status -9" in said
     assert len(scores(out)) == 1
+
+
+def test_a_process_that_ends_while_it_is_looked_at_is_not_lost(tmp_path):
+    class Ending:
+        "Its pipe is closed, and the system still calls it alive when first asked."
+
+        def __init__(self):
+            self.end, held = os.pipe()
+            os.close(held)
+            self.sentinel, self.exitcode, self.answers = self.end, 0, [True, False]
+
+        def is_alive(self):
+            return self.answers.pop(0)
+
+        def join(self):
+            os.close(self.end)
+
+    spec = RunSpec("no store", str(tmp_path))
+    here, run = _Processes(1, 1), StudyRun("br", "tiny", 1, spec=spec)
+    here.active.append((run, Ending()))
+    assert here.ended(1.0) == [run] and here.active == [] and run.failed
 
 
 def test_the_commands(tmp_path, capsys):
