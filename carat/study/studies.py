@@ -234,7 +234,8 @@ def hold_out(
     held, judge = np.isin(of, chosen), "test" if "test" in data.splits else "valid"
     with train.opened() as rows:
         dtype = {m: str(rows[m].dtype) for m in data.modalities}
-    attrs = {**data.attrs, "held_out": f"{held.sum()} training samples of {len(chosen)} videos"}
+    about = f"{held.sum()} training samples of {len(chosen)} videos"
+    attrs = {**data.attrs, "held_out": about, "judged": judge}
     known = {name: ("str", ())}
     with StoreWriter(out, data.name, data.labels, data.modalities, dtype, known, attrs) as w:
         _copy(w, train, name, {"train": ~held, "valid": held})
@@ -929,6 +930,7 @@ def _keep_record(study: Study, out: Path, stores: dict, runs: list[StudyRun]):
     for name, path in stores.items():
         data = Store(path)
         about[name] = dict(name=data.name, synthetic=bool(data.attrs.get("synthetic")))
+        about[name]["split"] = str(data.attrs.get("judged", study.judge))  # in the original store
     record = dict(format=1, study=_plain(asdict(study)), stores=about, runs=listed)
     write_whole(out / RECORD, to_json(record, indent=1))
 

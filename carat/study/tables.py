@@ -26,7 +26,7 @@ class Results:
     "What a study has found so far."
 
     study: dict  # its settings
-    stores: dict  # name -> {"name": of the data set, "synthetic": bool}
+    stores: dict  # name -> {"name": of the data set, "synthetic": bool, "split": what was judged}
     # store -> row -> seed -> `Judged`; rows without a finished run are empty
     found: dict = field(default_factory=dict)
     missing: dict = field(default_factory=dict)  # store -> row -> why runs are not there
@@ -178,7 +178,7 @@ def _caption(results: Results, store: str, metric: str, found: list[Line]) -> st
     if known:
         groups, samples = len(set(known[0].cluster)), len(known[0].id)
         videos = "" if groups == samples else f" of {groups:,} videos"
-        parts[0] += f", {known[0].split}, {samples:,} samples{videos}"
+        parts[0] += f", {data['split']}, {samples:,} samples{videos}"
     parts.append("mean ± standard deviation over seeds")
     compared = [v for v in found if v.difference is not None]
     if compared:
