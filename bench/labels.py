@@ -1,4 +1,4 @@
-"""Count in the real label tables what chapters 10 and 11 say of them, and record the numbers.
+"""Count in the real label tables what chapters 10, 11 and 85 say of them, and record the numbers.
 
     python bench/labels.py FOLDER [--out results]
 
@@ -70,6 +70,7 @@ def read_mosei(path: Path) -> dict:
         "video": np.unique([row["video_id"] for row in rows], return_inverse=True)[1],
         "names": {row["video_id"] for row in rows},
         "words": np.array([len(row["text"].split()) for row in rows]),
+        "texts": [" ".join(row["text"].split()) for row in rows],
     }
 
 
@@ -125,6 +126,19 @@ def neighbours(train: dict, valid: dict) -> dict:
     }
 
 
+def repeated(split: dict) -> dict:
+    "How many utterances have the words of another one, and how many of them other labels than it."
+    same = {}
+    for text, row in zip(split["texts"], split["intensity"] > 0, strict=True):
+        same.setdefault(text, []).append(tuple(row))
+    groups = [sets for sets in same.values() if len(sets) > 1]
+    return {
+        "utterances": sum(map(len, groups)),
+        "with_other_labels": sum(sets.count(s) < len(sets) for sets in groups for s in sets),
+        "most": max(map(len, groups), default=0),
+    }
+
+
 def presence(path: Path) -> dict:
     "The share of utterances that have each modality."
     with guarded(f"cannot read {path}", "Copy the file again."):
@@ -150,6 +164,7 @@ def count_mosei(folder: Path) -> dict:
         cuts=[cut_at(splits, thirds) for thirds in (1, 2, 3)],
         video=neighbours(splits["train"], splits["valid"]),
         words={k: float(s["words"].mean()) for k, s in splits.items()},
+        repeated={k: repeated(s) for k, s in splits.items()},
         presence={k: presence(path) for k, path in real.items() if path.exists()},
     )
 
