@@ -2,11 +2,12 @@
 and the reader sees none of them.
 
 For each notebook it takes the outputs of the executed copy, drops cells marked `hide` or
-`default_exp`, strips the directives, folds cells (`shown.py` has the rule), numbers the chapter,
-its figures and its exercises, sets minutes and prerequisites below the title, shows what a cell
-marked `lead` made at the top of the page, and turns `\\tag{6}` into an equation that `#eq-6`
-points at (`\\tag{TAILOR 3}`: `#eq-tailor-3`). Every cell gets an anchor, exported ones a line that
-leads to the reference, those that show a recorded run one that leads to it.
+`default_exp`, strips the directives, folds cells (`shown.py` has the rule), joins cells of imports
+that follow each other, numbers the chapter, its figures and its exercises, sets minutes and
+prerequisites below the title, shows what a cell marked `lead` made at the top of the page, and
+turns `\\tag{6}` into an equation that `#eq-6` points at (`\\tag{TAILOR 3}`: `#eq-tailor-3`). Every
+cell gets an anchor, exported ones a line that leads to the reference, those that show a recorded
+run one that leads to it.
 It also sets what depends on settings.ini (addresses, launch buttons) and puts a local MathJax
 beside the pages."""
 
@@ -156,6 +157,28 @@ def pieces(cell):
     return out
 
 
+def anchor_of(cell):
+    return nbformat.v4.new_markdown_cell(f"({cell.anchor})=")
+
+
+def joined(cells, cell, anchors):
+    "Whether a cell of imports went into the cell of imports before it, and its anchors with it."
+    if not (cells and shown.holds_imports(cells[-1]) and shown.holds_imports(cell)):
+        return False
+    cells[-1].source += "\n\n" + cell.source
+    cells[-1].outputs += cell.outputs
+    cells[-1:] = [*anchors, cells[-1]]
+    return True
+
+
+def left_to_fill(cell, marks):
+    "The line above a cell in which the reader solves an exercise; only what it prints stays."
+    if shown.said(marks, "blank") is None:
+        return []
+    cell.outputs = [o for o in cell.outputs if o.output_type == "stream"]
+    return [shown.turn()]
+
+
 def for_readers(nb, executed=None, number=None, chapter=None):
     """The notebook as the book shows it.
 
@@ -165,6 +188,7 @@ def for_readers(nb, executed=None, number=None, chapter=None):
     for i, cell in enumerate(nb.cells):
         code = cell.cell_type == "code"
         marks = directives(cell) if code else []
+        anchors = [anchor_of(chapter.cells[i])] if chapter and code else []
         if code:
             ran, cell.outputs = True, next(outputs, cell.outputs)
         cell.source = without_directives(cell)
@@ -176,12 +200,10 @@ def for_readers(nb, executed=None, number=None, chapter=None):
                 cell.source = re.sub(r"\A# ", f"# {number}. ", cell.source)
         else:
             shown.fold(cell, marks)
-            if shown.said(marks, "blank") is not None:
-                cells.append(shown.turn())
-                cell.outputs = [o for o in cell.outputs if o.output_type == "stream"]
-        if chapter and code:
-            cells.append(nbformat.v4.new_markdown_cell(f"({chapter.cells[i].anchor})="))
-        cells += [cell, *pieces(cell)]
+            if joined(cells, cell, anchors):
+                continue
+            cells += left_to_fill(cell, marks)
+        cells += [*anchors, cell, *pieces(cell)]
         if "lead" in marks:
             leads.append(lead_of(cell))
             cell.outputs = []

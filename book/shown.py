@@ -126,6 +126,11 @@ def fold(cell, marks):
     }
 
 
+def holds_imports(cell):
+    "Whether a cell was folded because it only imports."
+    return cell.metadata.get("mystnb", {}).get("code_prompt_show") == "Show the imports"
+
+
 def is_open(cell):
     "Whether the code of a cell that was made for readers is seen when its page opens."
     closed = {"hide-input", "hide-cell", "remove-cell", "remove-input"}

@@ -42,6 +42,18 @@ def test_reader_gives_each_code_cell_its_own_output(cells):
     assert reader.for_readers(nb, ran).cells[-1].outputs[0].text == "2"
 
 
+@pytest.mark.parametrize(
+    "between, n", [((), 1), ((("c", "#| hide\nx = 1"),), 1), ((("m", "and"),), 2)]
+)
+def test_imports_that_follow_each_other_are_one_cell(cells, between, n):
+    nb = cells(("c", "#| export\nimport torch"), *between, ("c", "import math"), ("c", "x = 1"))
+    seen = [c.source for c in reader.for_readers(nb).cells if c.cell_type == "code"]
+    assert seen == [
+        *(["import torch\n\nimport math"] if n == 1 else ["import torch", "import math"]),
+        "x = 1",
+    ]
+
+
 LONG = "\n".join(["#| export", "def f(x):", *["    x = x + 1"] * 30, "    return x"])
 DRAWN = "fig, ax = plt.subplots()\nax.plot(x)\nax.set(xlabel='x')\nplots.show(fig, alt='x')"
 
