@@ -218,6 +218,26 @@ def _twin(
 
     _made(write_twin_like(out, like, size, seed, strength, missing, overwrite))
 
+# %% ../nbs/70_command_line.ipynb #rv70rest
+def _rest(
+    store: Positional[Path], out: Path, modalities: tuple[str, ...] = (), overwrite: bool = False
+):
+    """Copy a store with the rest of each video as one more modality, called rest: the mean of the
+    video's other samples, one step. Labels are not used. A model that reads it goes beyond the
+    paper's protocol; chapter 19 says more.
+
+    Args:
+        store: The store; it must know the video of each sample.
+        out: The store to write.
+        modalities: Average these modalities only, in this order; all where not given.
+        overwrite: Replace the store where it exists.
+    """
+    from carat.data.rest import write_rest
+    from carat.data.store import Store
+
+    with _unheard():
+        _made(write_rest(Store(store), out, modalities, overwrite))
+
 # %% ../nbs/70_command_line.ipynb #08a2b8f4
 def _made(path):
     from carat.data.store import Store
@@ -265,10 +285,13 @@ def _check(store: Positional[Path]):
     Args:
         store: The store.
     """
+    from carat.data.rest import REST, averaged_in
     from carat.data.store import Store, check_store
 
     report, names = check_store(store, progress=_terminal()), Store(store)
     print(f"{store}: {names.name}")
+    if averaged := averaged_in(names):
+        print(f"{REST}: the mean of the video's other samples, over {', '.join(averaged)}")
     for split, r in report.items():
         print(f"\n{split}: {r['samples']} samples")
         _print_table(
@@ -434,6 +457,7 @@ def _train_command(argv):
         kind: Annotated[str, arg(help=which)] = usual,
         preset: Annotated[str, arg(help=presets)] = preset,
         modalities: tuple[str, ...] = (),
+        rest: bool = False,
         seeds: tuple[int, ...] = (),
         jobs: int | None = None,
         overwrite: bool = False,
@@ -448,6 +472,8 @@ def _train_command(argv):
             store: The store, with a train and a valid split.
             out: The run folder to make.
             modalities: Use these modalities only, in this order.
+            rest: Add the rest of each video as a modality of that name, which `evaluate` and
+                `predict` then add, too. It goes beyond the paper's protocol (chapter 19).
             seeds: One run per seed, in OUT/seed-1, OUT/seed-2, ..., and their mean
                 and spread in OUT/seeds.json.
             jobs: With --seeds: runs at a time; 1 on a CPU and up to 5 on a GPU where not given.
@@ -466,6 +492,7 @@ def _train_command(argv):
             kind=kind,
             preset=preset,
             modalities=modalities,
+            rest=rest,
             model=_values(model, given(argv, cls.Config, "model.")),
             training=_values(training, given(argv, TrainConfig)),
         )
@@ -838,7 +865,7 @@ def _table(
         write_whole(out, data)
 
 # %% ../nbs/70_command_line.ipynb #c9e3d9b4
-_PREPARE = dict(mosei=_mosei, m3ed=_m3ed, arrays=_arrays, twin=_twin)
+_PREPARE = dict(mosei=_mosei, m3ed=_m3ed, arrays=_arrays, twin=_twin, rest=_rest)
 _COMMANDS = (
     "prepare", "check", "train", "evaluate", "predict", "plot", "export", "study", "table",
 )  # fmt: skip

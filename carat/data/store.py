@@ -316,6 +316,23 @@ class RaggedSplit:
                 self.nonfinite,
             )
 
+    def blocks(
+        self,
+        size: int = 256,  # samples at a time
+        modalities: Sequence[str] = (),  # which to read; all where empty
+    ) -> Iterator[tuple[slice, dict]]:  # samples, {modality: (values (sum L, d), lengths (n,))}
+        "All samples in order, still ragged, a few at a time: for copies and statistics."
+        names = tuple(modalities) or tuple(self._offsets)
+        with self.opened() as data:
+            for i in range(0, len(self), size):
+                here, x = slice(i, min(i + size, len(self))), {}
+                for m in names:
+                    o = self._offsets[m]
+                    with self._reading(f"modality '{m}' of "):
+                        values = data[m][o[here.start] : o[here.stop]]
+                    x[m] = values, np.diff(o[here.start : here.stop + 1])
+                yield here, x
+
     def check_features(
         self,
         progress: bool = False,  # show a bar

@@ -19,6 +19,7 @@ from statistics import fmean, stdev
 import torch
 
 from ..core import CaratError, Settings, find_device, log, write_whole
+from ..data.rest import with_rest
 from ..data.store import Store
 from ..distributed import join_ranks, ranks
 from ..metrics import METRICS
@@ -41,6 +42,7 @@ class RunSpec(Settings):
     training: dict = field(
         default_factory=dict
     )  # fields of `TrainConfig`, in place of the recipe's
+    rest: bool = False  # add the rest of each video to the store, as a modality
 
     def __post_init__(self):
         self.store, self.modalities = str(self.store), tuple(self.modalities)
@@ -60,6 +62,7 @@ def build(
     if ":" in spec.kind:  # a class of your own, which this process may not know yet
         import_system(spec.kind)
     how, data = spec.config(), Store(spec.store)
+    data = with_rest(data) if spec.rest else data
     names = spec.modalities or None
     model = make_model(spec.kind, data, how.seed, spec.preset, names, **spec.model)
     return model, data, how

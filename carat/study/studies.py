@@ -32,6 +32,7 @@ import numpy as np
 import torch
 
 from ..core import CaratError, Settings, guarded, log, some, write_whole, writing
+from ..data.rest import write_rest
 from ..data.store import Store
 from ..data.twins.unaligned import write_twin_like
 from ..data.writer import StoreWriter
@@ -82,7 +83,7 @@ _STUDY = dict(
     title=str, seeds=list, judge=str, metric=str, reference=str, choose=dict, size=str,
     stores=dict, shared=dict, sizes=dict, rows=dict,
 )  # fmt: skip
-_STORE = dict(file=str, twin=dict, hold_out=float)
+_STORE = dict(file=str, twin=dict, hold_out=float, rest=bool)
 _TWIN = dict(like=str, size=int, seed=int, strength=(int, float), missing=(int, float))
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")  # of rows and stores, which become folders
 
@@ -96,7 +97,8 @@ def _check_keys(values, known: dict, where: str):
             near = get_close_matches(key, known, 1)
             then = f"did you mean {near[0]}?" if near else f"use {', '.join(known)}"
             raise CaratError(f"{where}: there is no key {key!r}: {then}")
-        if not isinstance(value, known[key]) or isinstance(value, bool):
+        odd = isinstance(value, bool) and known[key] is not bool  # Python counts true as 1
+        if odd or not isinstance(value, known[key]):
             raise CaratError(f"{where}: {key} is {value!r}, which is not of the right kind")
 
 
@@ -236,31 +238,26 @@ def hold_out(
         dtype = {m: str(rows[m].dtype) for m in data.modalities}
     about = f"{held.sum()} training samples of {len(chosen)} videos"
     attrs = {**data.attrs, "held_out": about, "judged": judge}
-    known = {name: ("str", ())}
+    known = {k: ("str", ()) for k in CLUSTERS if k in train.extras}
     with StoreWriter(out, data.name, data.labels, data.modalities, dtype, known, attrs) as w:
-        _copy(w, train, name, {"train": ~held, "valid": held})
-        _copy(w, data[judge], name, {"test": np.ones(len(data[judge]), bool)})
+        _copy(w, train, {"train": ~held, "valid": held})
+        _copy(w, data[judge], {"test": np.ones(len(data[judge]), bool)})
     return Path(out)
 
 
 CLUSTERS = ("series", "video")  # data of a store by which samples belong together
 
 
-def _copy(w: StoreWriter, split, name: str, targets: dict, block: int = 1024):
+def _copy(w: StoreWriter, split, targets: dict):
     "Copy the samples of a split to others, a block at a time."
-    starts = {m: np.append(0, n.cumsum()) for m, n in split.lengths.items()}
-    for i in range(0, len(split), block):
-        here = slice(i, min(i + block, len(split)))
-        with split.opened() as rows:
-            values = {m: rows[m][s[here.start] : s[here.stop]] for m, s in starts.items()}
+    for here, block in split.blocks():
         for target, wanted in targets.items():
-            keep, x = wanted[here], {}
-            for m, v in values.items():
-                n = split.lengths[m][here]
-                x[m] = v[np.repeat(keep, n)], n[keep]
+            keep = wanted[here]
+            x = {m: (v[np.repeat(keep, n)], n[keep]) for m, (v, n) in block.items()}
             if keep.any():
                 ids, y = ([*np.asarray(split.id[here])[keep]], split.y[here][keep])
-                w.add_many(target, ids, y, x, {name: split.extra(name)[here][keep]})
+                more = {k: split.extra(k)[here][keep] for k in w.extras}
+                w.add_many(target, ids, y, x, more)
 
 # %% ../../nbs/60_studies.ipynb #st60make
 def make_stores(
@@ -280,11 +277,13 @@ def make_stores(
             if "hold_out" in source:
                 path = _held_out(name, Store(path), source["hold_out"], Path(out), tell)
         else:
-            path = Path(out) / "stores" / f"{name}-{_digest(source)}.h5"
+            path = Path(out) / "stores" / f"{name}-{_digest(dict(twin=source['twin']))}.h5"
             if not path.is_file():
                 tell(f"store {name}: making the twin {path.name}")
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_twin_like(path, **source["twin"])
+        if source.get("rest"):
+            path = _with_rest(name, Store(path), Path(out), tell)
         found[name] = path.resolve()
     if not found:
         raise CaratError(f"study {study.name}: none of its stores is there: name their folder")
@@ -299,6 +298,16 @@ def _held_out(name: str, data: Store, share: float, out: Path, tell) -> Path:
         hold_out(data, path, share)
         kept = ", ".join(f"{k} {n}" for k, n in Store(path).splits.items())
         tell(f"store {name}: videos held out from training ({kept})")
+    return path
+
+
+def _with_rest(name: str, data: Store, out: Path, tell) -> Path:
+    "The store of a study with the rest of each video, made once for each content."
+    path = out / "stores" / f"{name}-{_digest([data.fingerprint(), 'rest'])}.h5"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tell(f"store {name}: adding the rest of each video ({path.name})")
+        write_rest(data, path)
     return path
 
 

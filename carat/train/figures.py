@@ -21,7 +21,7 @@ from carat.plots import (
     reliability,
     use_style,
 )
-from .predict import device_of, predict, split_of
+from .predict import as_trained, device_of, predict, split_of
 from .run import Run
 
 # %% ../../nbs/36_run_figures.ipynb #8858644d
@@ -67,7 +67,7 @@ def run_figures(
         out["history"] = history(run.history, reference=lines), "Losses and metrics over epochs."
     if data is None:
         return out
-    name = split_of(data, split)
+    data, name = as_trained(run, data), split_of(data, split)
     found, part = predict(run, data, name), data[name]
     labels = found.labels
     if part.y is not None:

@@ -28,6 +28,7 @@ from safetensors.torch import save as save_tensors
 
 import carat
 from ..core import CaratError, find_device, log, write_whole, writing
+from ..data.rest import REST_OF, averaged_in
 from ..distributed import ranks
 from ..metrics import METRICS
 from ..system import kind_of, system, unread
@@ -64,7 +65,7 @@ def describe(
     "The contents of config.json, known before the run starts."
     threads, cuda = torch.get_num_threads(), device.type == "cuda"
     name = torch.cuda.get_device_name(device) if cuda else platform.machine()
-    fingerprint = getattr(data, "fingerprint", None)
+    fingerprint, averaged = getattr(data, "fingerprint", None), averaged_in(data)
     return dict(
         format=RUN_FORMAT,
         model=dict(name=kind_of(type(model)), config=model.config.to_dict()),
@@ -76,6 +77,7 @@ def describe(
             modalities={m: int(w) for m, w in data.modalities.items()},
             splits={s: int(n) for s, n in data.splits.items()},
             **(dict(fingerprint=fingerprint()) if fingerprint else {}),
+            **({REST_OF: averaged} if averaged else {}),
         ),
         device=dict(type=device.type, name=name, threads=threads),
         summary=_summary(model, data, how),
