@@ -1,4 +1,4 @@
-"""Record what the rest of the video is worth to logistic regression on real MOSEI: aggregate numbers.
+"""Record what the rest of the video is worth to logistic regression on real MOSEI.
 
     python bench/real.py FOLDER --out mosei.h5
     python bench/rest.py mosei.h5 --out results/rest_mosei.json

@@ -21,7 +21,7 @@ from carat.plots import (
     reliability,
     use_style,
 )
-from .predict import as_trained, device_of, predict, split_of
+from .predict import as_read, as_trained, device_of, predict, split_of
 from .run import Run
 
 # %% ../../nbs/36_run_figures.ipynb #8858644d
@@ -32,9 +32,8 @@ def _attention(run, split, row: int):
         return None
     most = getattr(run.model.config, "max_steps", None)
     batch = split.batch([row], device_of(run.model), max_steps=most)
-    batch = batch.select(tuple(run.info["model"]["config"]["modalities"]))
     with torch.no_grad():
-        attention = getattr(model(batch), "attention", None)
+        attention = getattr(model(as_read(model, batch)), "attention", None)
     if not isinstance(attention, dict):
         return None
     return {m: a[0].float().cpu().numpy() for m, a in attention.items()}
