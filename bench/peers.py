@@ -1,4 +1,4 @@
-"""Records a finished study of the peers: what every system answers for every clip.
+"""Records a finished study of the peers: its tables, and what every system answers for every clip.
 
     carat study peers_small --out runs/peers     # trains all systems on a synthetic twin
     python bench/peers.py runs/peers             # writes results/peers_small.json
@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from carat.core import CaratError
-from carat.metrics import trivial_predictors
-from carat.study.tables import read_results
+from carat.study.tables import read_results, to_record
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -24,8 +23,8 @@ def as_number(sets):  # (N, C) bool -> N whole numbers
     return (np.asarray(sets, dtype=int) << np.arange(sets.shape[1])).sum(1).tolist()
 
 
-def recorded(results):
-    "What is kept of the only store of a study."
+def answers(results):
+    "The clips of the only store of a study, and what was chosen for them."
     (store, rows), *others = results.found.items()
     if others or not results.stores[store]["synthetic"]:
         raise CaratError("a study of one synthetic store can be recorded here")
@@ -33,23 +32,11 @@ def recorded(results):
     first = every[0]
     if any(j.id.tolist() != first.id.tolist() for j in every):
         raise CaratError("the runs of this study have scored different clips")
-    found = {}
-    for row, seeds in rows.items():
-        found[row] = dict(
-            label=results.label(row),
-            missing=results.missing.get(store, {}).get(row),
-            seeds={s: dict(**j.metrics(), sets=as_number(j.chosen)) for s, j in seeds.items()},
-        )
-    return dict(
-        study=results.study["name"],
-        store=results.stores[store],
-        split=first.split,
-        labels=first.labels.tolist(),
-        id=first.id.tolist(),
-        truth=as_number(first.y > 0),
-        constant=trivial_predictors(first.y, first.y, first.labels.tolist()),
-        rows=found,
-    )
+    chosen = {
+        row: {s: as_number(j.chosen) for s, j in seeds.items()} for row, seeds in rows.items()
+    }
+    labels = first.labels.tolist()
+    return dict(labels=labels, id=first.id.tolist(), truth=as_number(first.y > 0), chosen=chosen)
 
 
 def main():
@@ -57,9 +44,9 @@ def main():
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("folder", help="of the study")
-    args = parser.parse_args()
-    record = recorded(read_results(args.folder))
-    path = ROOT / "results" / f"{record['study']}.json"
+    results = read_results(parser.parse_args().folder)
+    record = {**to_record(results), "answers": answers(results)}
+    path = ROOT / "results" / f"{results.study['name']}.json"
     path.write_text(json.dumps(record) + "\n")
     print(path)
 

@@ -814,11 +814,11 @@ def _study(
 
 def _print_tables(folder):
     "The table of every store of a study, and why runs are missing."
-    from carat.study.tables import as_text, notes, read_results, study_table
+    from carat.study.tables import as_text, compare, notes, read_results, study_table
 
     results = read_results(folder)
     for store in results.found:
-        print("\n" + as_text(study_table(results, store)), end="")
+        print("\n" + as_text(study_table(compare(results, store))), end="")
         for line in notes(results, store):
             print(f"  {line}")
 
@@ -827,7 +827,7 @@ def _table(
     folder: Positional[Path],
     store: str | None = None,
     metric: str | None = None,
-    format: Literal["text", "markdown", "latex", "png", "svg"] = "text",
+    format: Literal["text", "markdown", "latex", "json", "png", "svg"] = "text",
     out: Path | None = None,
     overwrite: bool = False,
 ):
@@ -839,12 +839,13 @@ def _table(
         store: Only the table of this store; all where not given.
         metric: In which metric rows are compared: f1, acc, macro_f1, map, p or r; the study's own
             where not given.
-        format: How it is written; png and svg draw the differences of one store.
+        format: How it is written; json is for programs and holds all stores, png and svg draw the
+            differences of one store.
         out: Write it here, not to the terminal; a figure needs it.
         overwrite: Replace that file where it exists.
     """
     from carat.core import CaratError, write_whole, writing
-    from carat.study.tables import as_latex, as_text, difference_figure, read_results, study_table
+    from carat.study.tables import compare, difference_figure, read_results
 
     _check_output(out, overwrite)
     results = read_results(folder)
@@ -852,17 +853,30 @@ def _table(
         if out is None:
             raise CaratError("a figure is written to a file: give --out FILE")
         drawn = io.BytesIO()
-        figure = difference_figure(results, store, metric)
+        figure = difference_figure(compare(results, store, metric))
         figure.savefig(drawn, format=format, facecolor="white", dpi=144)
         data = drawn.getvalue()
     else:
-        form = dict(text=as_text, markdown=str, latex=as_latex)[format]
-        names = list(results.found) if store is None else [store]
-        data = "\n".join(form(study_table(results, name, metric)) for name in names)
+        data = _written(results, store, metric, format)
         if out is None:
             return print(data, end="")
     with writing(out):
         write_whole(out, data)
+
+
+def _written(results, store: str | None, metric: str | None, format: str) -> str:
+    "The tables of a study as text."
+    from carat.core import CaratError
+    from carat.study.tables import as_latex, as_text, compare, study_table, to_record
+    from carat.train.run import to_json
+
+    if format == "json":
+        if store is not None:
+            raise CaratError("json holds all stores: leave out --store")
+        return to_json(to_record(results, metric), indent=1)
+    form = dict(text=as_text, markdown=str, latex=as_latex)[format]
+    names = list(results.found) if store is None else [store]
+    return "\n".join(form(study_table(compare(results, name, metric))) for name in names)
 
 # %% ../nbs/70_command_line.ipynb #c9e3d9b4
 _PREPARE = dict(mosei=_mosei, m3ed=_m3ed, arrays=_arrays, twin=_twin, rest=_rest)

@@ -21,6 +21,7 @@ from carat.study.studies import (
     read_study,
     run_study,
 )
+from carat.study.tables import from_record, study_table
 from carat.system import kinds
 
 STUDY = """
@@ -168,6 +169,12 @@ def test_the_commands(tmp_path, capsys):
     assert "--out" in capsys.readouterr().err
     assert cli.main(["table", str(out), "--format", "png", "--out", str(tmp_path / "t.png")]) == 0
     assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")
+    assert cli.main(["table", str(out), "--format", "json"]) == 0
+    kept = from_record(json.loads(capsys.readouterr().out))
+    assert cli.main(["table", str(out), "--format", "markdown"]) == 0
+    assert capsys.readouterr().out == str(study_table(kept))
+    assert cli.main(["table", str(out), "--format", "json", "--store", "tiny"]) == 2
+    assert "leave out --store" in capsys.readouterr().err
     assert cli.main(["table", str(out), "--metric", "f2"]) == 2
     assert "f2" in capsys.readouterr().err
     assert cli.main(["table", str(tmp_path)]) == 2
