@@ -196,7 +196,7 @@ def sign_flip(
 def holm(
     p,  # (n,) of the n comparisons of a table
 ) -> np.ndarray:  # (n,) adjusted, in the same order
-    "Holm's adjustment of several p values: below .05 in a table, all of them hold together."
+    "Holm's adjustment: reject below .05, and any false alarm has a probability of .05 at most."
     p = np.asarray(p, dtype=float)
     order = np.argsort(p, kind="stable")
     raised = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
