@@ -359,10 +359,11 @@ class Step:
         self.optimizer.step()
 
     def evaluation(self):
-        self.model.eval()
+        # frozen, because the operation counter stumbles over views of parameters under no_grad
+        self.model.eval().requires_grad_(False)
         with self.autocast(), torch.no_grad():
             self.model.predict(self.batch)
-        self.model.train()
+        self.model.train().requires_grad_(True)
 
 
 def counted(f):
