@@ -50,7 +50,7 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("kinds", nargs="*", help="the systems; all networks where none is named")
+    parser.add_argument("--kinds", nargs="+", help="the systems; all networks where none is named")
     parser.add_argument("--preset", default="paper", help="of each system's recipes")
     parser.add_argument("--json", type=Path, help="keep the figures here")
     args, options = parser.parse_known_args()  # the rest goes to bench/step.py

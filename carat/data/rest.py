@@ -78,7 +78,6 @@ def rest_of(
     return np.concatenate([mean_of_others(*found, video) for found in means], 1)
 
 # %% ../../nbs/19_rest_of_video.ipynb #rv19view
-#| fold: the splits of such a store
 REST = "rest"  # name of the modality
 REST_OF = "rest_of"  # attribute of a store that has it: the modalities that were averaged
 

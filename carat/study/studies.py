@@ -277,10 +277,9 @@ def make_stores(
             if "hold_out" in source:
                 path = _held_out(name, Store(path), source["hold_out"], Path(out), tell)
         else:
-            path = Path(out) / "stores" / f"{name}-{_digest(dict(twin=source['twin']))}.h5"
-            if not path.is_file():
+            path, lacking = _made_once(name, dict(twin=source["twin"]), Path(out))
+            if lacking:
                 tell(f"store {name}: making the twin {path.name}")
-                path.parent.mkdir(parents=True, exist_ok=True)
                 write_twin_like(path, **source["twin"])
         if source.get("rest"):
             path = _with_rest(name, Store(path), Path(out), tell)
@@ -290,11 +289,17 @@ def make_stores(
     return found
 
 
+def _made_once(name: str, about, out: Path) -> tuple[Path, bool]:
+    "Where a study keeps a store that it makes, one for each content; whether it is still lacking."
+    path = out / "stores" / f"{name}-{_digest(about)}.h5"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path, not path.is_file()
+
+
 def _held_out(name: str, data: Store, share: float, out: Path, tell) -> Path:
-    "The store of a study in which videos were held out, made once for each content."
-    path = out / "stores" / f"{name}-{_digest([data.fingerprint(), share])}.h5"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
+    "The store of a study in which videos were held out."
+    path, lacking = _made_once(name, [data.fingerprint(), share], out)
+    if lacking:
         hold_out(data, path, share)
         kept = ", ".join(f"{k} {n}" for k, n in Store(path).splits.items())
         tell(f"store {name}: videos held out from training ({kept})")
@@ -302,10 +307,9 @@ def _held_out(name: str, data: Store, share: float, out: Path, tell) -> Path:
 
 
 def _with_rest(name: str, data: Store, out: Path, tell) -> Path:
-    "The store of a study with the rest of each video, made once for each content."
-    path = out / "stores" / f"{name}-{_digest([data.fingerprint(), 'rest'])}.h5"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
+    "The store of a study with the rest of each video."
+    path, lacking = _made_once(name, [data.fingerprint(), "rest"], out)
+    if lacking:
         tell(f"store {name}: adding the rest of each video ({path.name})")
         write_rest(data, path)
     return path

@@ -129,7 +129,9 @@ def compare(
         runs = {seed: j.metrics() for seed, j in seeds.items()}
         why = results.missing.get(store, {}).get(row)
         lines.append(Line(row, results.label(row), runs, why))
-        _against(results.found[store], lines[-1], study["reference"], metric)
+    known = {line.row: line.runs for line in lines}
+    for line in lines:
+        _against(results.found[store], known, line, study["reference"], metric)
     compared = [line for line in lines if line.difference is not None]
     for line, p in zip(compared, holm([v.difference.p for v in compared]), strict=True):
         line.p, line.verdict = float(p), verdict(line.difference, float(p))
@@ -137,17 +139,16 @@ def compare(
     return Comparison(*what, study["reference"], metric, lines)
 
 
-def _against(found: dict, line: Line, reference: str, metric: str):
+def _against(found: dict, known: dict, line: Line, reference: str, metric: str):
     "The difference of a row to the reference, over the seeds of both."
-    mine, other = found[line.row], found.get(reference, {})
-    both = sorted(set(mine) & set(other))
+    other = known.get(reference, {})
+    both = sorted(set(line.runs) & set(other))
     if line.row == reference or not both:
         return
-    mine, other = [mine[s] for s in both], [other[s] for s in both]
-    line.difference = interval(mine, other, metric)
+    mine, theirs = ([found[row][s] for s in both] for row in (line.row, reference))
+    line.difference = interval(mine, theirs, metric)
     if len(both) > 1:
-        pairs = zip(mine, other, strict=True)
-        line.sign, _ = sign_flip([a.metrics()[metric] - b.metrics()[metric] for a, b in pairs])
+        line.sign, _ = sign_flip([line.runs[s][metric] - other[s][metric] for s in both])
 
 
 def _judged(results: Results, store: str) -> tuple[dict, dict]:
