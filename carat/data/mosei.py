@@ -8,6 +8,7 @@ __all__ = ['find_label', 'label_columns', 'label_sets', 'is_mmsa', 'prepare_alig
 
 # %% ../../nbs/85_import_mosei.ipynb #2db3892b
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -513,7 +514,7 @@ def pair_utterances(
 
     A text that occurs once in each file needs no order. Equal texts are paired in the order of
     the files, between neighbours that are paired, and only if both files have equally many of
-    them there. If any other text has moved, the order shows nothing and they have no partner.
+    them there. If any text has moved, the order shows nothing and they have no partner.
     """
     n = len(u)
     text = _texts(_matches(u, a) + [0, n], n + len(a))
@@ -530,37 +531,63 @@ def pair_utterances(
         found.partner[i] = j
     found.equal = [g for g in rows.values() if g[1] and len(g[0]) + len(g[1]) > 2]
     found.moved = len(once) - len(_in_order([j for _, j in once]))
+    if not found.moved:
+        _settle_between(found, once, (mine, other), (0, n), (0, len(a)))
     if found.moved:
         found.doubtful = list(found.equal)
-    else:
-        _settle_between(found, once, (mine, other), (0, n), (0, len(a)))
+        for us, _ in found.equal:
+            found.partner[us] = -1
     return found
 
 
-def _settle_between(found: Pairing, pairs, texts, here: tuple, there: tuple):
-    "Pair equal texts in the gaps between pairs that are in order."
-    (i, end_i), (j, end_j) = here, there
+def _gaps(pairs, here: tuple, there: tuple) -> list[tuple[tuple, tuple]]:
+    "The rows (from, to) of both files between pairs that are in order."
+    (i, end_i), (j, end_j), found = here, there, []
     for next_i, next_j in [*pairs, (end_i, end_j)]:
-        if next_i > i and next_j > j:
-            _settle(found, texts, (i, next_i), (j, next_j))
+        found.append(((i, next_i), (j, next_j)))
         i, j = next_i + 1, next_j + 1
+    return found
 
 
-def _settle(found: Pairing, texts, here: tuple, there: tuple):
-    "Pair equal texts in a gap if both files have equally many of them."
+def _by_text(texts, here: tuple, there: tuple) -> dict[int, tuple[list, list]]:
+    "{text: its rows in this file and in the other} of a gap."
     groups = {}
     for side, rows in enumerate((range(*here), range(*there))):
         for r in rows:
             groups.setdefault(texts[side][r], ([], []))[side].append(r)
+    return groups
+
+
+def _crossed(gaps: Sequence[dict]) -> int:
+    "Equal texts that moved: too many in one gap, and too few in another."
+    more, fewer = Counter(), Counter()
+    for groups in gaps:
+        for c, (us, js) in groups.items():
+            more[c] += max(0, len(us) - len(js))
+            fewer[c] += max(0, len(js) - len(us))
+    return (more & fewer).total()
+
+
+def _settle_between(found: Pairing, pairs, texts, here: tuple, there: tuple):
+    "Pair equal texts in the gaps between pairs that are in order, and count those that moved."
+    gaps = [(g, _by_text(texts, *g)) for g in _gaps(pairs, here, there)]
+    found.moved += _crossed([groups for _, groups in gaps])
+    for g, groups in gaps:
+        _settle(found, texts, g, groups)
+
+
+def _settle(found: Pairing, texts, gap: tuple, groups: Mapping[int, tuple[list, list]]):
+    "Pair equal texts in a gap if both files have equally many of them."
     both = [g for g in groups.values() if g[0] and g[1]]
     even = [g for g in both if len(g[0]) == len(g[1])]
     pairs = sorted(p for g in even for p in zip(*g, strict=True))
-    if not pairs or len(_in_order([j for _, j in pairs])) < len(pairs):
+    found.moved += len(pairs) - len(_in_order([j for _, j in pairs]))
+    if not pairs or found.moved:
         found.doubtful += both
         return
     for i, j in pairs:
         found.partner[i] = j
-    _settle_between(found, pairs, texts, here, there)
+    _settle_between(found, pairs, texts, *gap)
 
 # %% ../../nbs/85_import_mosei.ipynb #3814f05b
 _UNALIGNED = {"text": "t", "vision": "v", "audio": "a"}
