@@ -18,7 +18,10 @@ import os
 import platform
 import resource
 import statistics
+import sys
 import time
+import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -96,24 +99,59 @@ def synthetic_batch(B, modalities, lengths, device, seed=0):
 
 
 def timed(f, device, repeats):
-    "Median seconds of some runs, after two that do not count."
-    wait, took = (torch.cuda.synchronize if device.type == "cuda" else lambda: None), []
+    """Median seconds of some runs, after two that do not count.
+
+    On a GPU, which works through a queue, a run is ten calls: so does training, which reads nothing
+    within an epoch."""
+    wait, calls, took = lambda: None, 1, []
+    if device.type == "cuda":
+        wait, calls = torch.cuda.synchronize, 10
     for k in range(repeats + 2):
         wait()
         start = time.perf_counter()
-        f()
+        for _ in range(calls):
+            f()
         wait()
         if k > 1:
-            took.append(time.perf_counter() - start)
+            took.append((time.perf_counter() - start) / calls)
     return statistics.median(took)
+
+
+def reads_of(f, device):
+    "How often a call waits for the device; None on a CPU, where nothing waits."
+    if device.type != "cuda":
+        return None
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        f()
+        torch.cuda.set_sync_debug_mode("default")
+    found = [w for w in heard if "synchroniz" in str(w.message)]
+    for w in found:
+        print(f"waits for the device: {w.filename}:{w.lineno}", file=sys.stderr)
+    return len(found)
 
 
 def machine_speed(device, dtype):
     "Operations per second of a large matrix product, bytes per second of a large copy."
-    a, big = torch.randn(2048, 2048, device=device).to(dtype), torch.randn(1 << 25, device=device)
-    return 2 * 2048**3 / timed(lambda: a @ a, device, 9), 2 * big.numel() * 4 / timed(
+    n, numbers = (8192, 1 << 28) if device.type == "cuda" else (2048, 1 << 25)
+    a, big = torch.randn(n, n, device=device).to(dtype), torch.randn(numbers, device=device)
+    return 2 * n**3 / timed(lambda: a @ a, device, 9), 2 * big.numel() * 4 / timed(
         big.clone, device, 5
     )
+
+
+@contextmanager
+def turn(path):
+    "Wait until no other process measures; nothing to wait for where there is no file."
+    if path is None:
+        yield
+        return
+    import fcntl
+
+    with path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def memory(device):  # most bytes held: of the device, or of the process
@@ -319,6 +357,9 @@ def options():
         "--slow", action="store_true", help="also the slow versions of the chapters (minutes)"
     )
     parser.add_argument("--json", type=Path, help="keep the figures here")
+    parser.add_argument(
+        "--turn", type=Path, help="a file: of the processes that name it, one measures at a time"
+    )
     return parser.parse_args()
 
 
@@ -402,11 +443,28 @@ def show(rows):
         )
 
 
+def measurements(args, step):
+    "Rows of `measured`, the most memory held, and this machine's two speeds."
+    model, device = step.model, step.device
+    functions = {"training step": step.training, "evaluation pass": step.evaluation}
+    seconds = {"training step": timed(step.training, device, args.repeats)}
+    peak = memory(device)  # before anything else is made
+    seconds["evaluation pass"] = timed(step.evaluation, device, args.repeats)
+    if args.kind == "carat":
+        functions |= parts_of(model, step.batch, step.autocast, step.optimizer)
+        seconds |= {k: timed(functions[k], device, args.repeats) for k in list(functions)[2:]}
+    speed = machine_speed(device, torch.bfloat16 if step.bf16 else torch.float32)
+    compiled, step.losses_of = step.losses_of, model.losses  # counts are of the step as written
+    rows = measured(functions, seconds, *speed)
+    step.losses_of = compiled
+    return rows, peak, *speed
+
+
 def main():
     args = options()
     if args.threads:
         torch.set_num_threads(args.threads)
-    device, bf16 = find_device(args.device), args.precision == "bfloat16"
+    device = find_device(args.device)
     torch.manual_seed(0)
     try:
         model = made(args).to(device)
@@ -416,16 +474,10 @@ def main():
     step = Step(model, batch, args, device)
     while args.kind == "carat" and not model.queue.valid.all():
         step.training()  # the queue fills before anything is measured
-    functions = {"training step": step.training, "evaluation pass": step.evaluation}
-    seconds = {"training step": timed(step.training, device, args.repeats)}
-    peak = memory(device)  # before anything else is made
-    seconds["evaluation pass"] = timed(step.evaluation, device, args.repeats)
-    if args.kind == "carat":
-        functions |= parts_of(model, batch, step.autocast, step.optimizer)
-        seconds |= {k: timed(functions[k], device, args.repeats) for k in list(functions)[2:]}
-    flops_s, bytes_s = machine_speed(device, torch.bfloat16 if bf16 else torch.float32)
-    step.losses_of = model.losses  # counts are of the step as written
-    rows = measured(functions, seconds, flops_s, bytes_s)
+    step.training()  # and what is to be compiled is compiled
+    with turn(args.turn):
+        rows, peak, flops_s, bytes_s = measurements(args, step)
+        reads = reads_of(step.training, device)
     where = (
         torch.cuda.get_device_name(device)
         if device.type == "cuda"
@@ -449,7 +501,7 @@ def main():
         for name, s in slow.items():
             print(f"| {name} | {s:.2f} |")
     if args.json:
-        given = {k: v for k, v in vars(args).items() if k not in ("json", "device")}
+        given = {k: v for k, v in vars(args).items() if k not in ("json", "device", "turn")}
         found = dict(
             device=where,
             torch=torch.__version__,
@@ -459,6 +511,7 @@ def main():
             flop_per_second=flops_s,
             bytes_per_second=bytes_s,
             peak_memory=peak,
+            reads=reads,
             rows=rows,
             slow_seconds=slow,
         )
