@@ -6,6 +6,7 @@
 __all__ = ['check_offsets', 'prepare_arrays']
 
 # %% ../../nbs/71_arrays.ipynb #fd3aefce
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,9 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from ..core import SPLITS, CaratError, as_text, guarded
+from ..core import SPLITS, CaratError, as_text, guarded, some
 from .report import Report, clean
-from .store import open_hdf5
+from .store import open_hdf5, other_file
 from .writer import StoreWriter, as_array
 
 # %% ../../nbs/71_arrays.ipynb #c4700c64
@@ -82,7 +83,19 @@ def _open_parts(source) -> list[_Part]:
         return _open_folder(path)
     readable = "It must be an .npz of plain arrays or an HDF5 file, and whole."
     with guarded(f"cannot read {path}", readable):
-        return [_open_npz(path)] if path.suffix == ".npz" else _open_hdf5(path)
+        if _is_npz(path):
+            return [_open_npz(path)]
+        if what := other_file(path):
+            raise CaratError(f"{path} is {what}. Arrays come as an .npz or an HDF5 file.")
+        return _open_hdf5(path)
+
+
+def _is_npz(path: Path) -> bool:
+    "Whether a file holds NumPy arrays and nothing else, whatever it is called."
+    if not zipfile.is_zipfile(path):
+        return path.suffix == ".npz"
+    with zipfile.ZipFile(path) as z:
+        return all(name.endswith(".npy") for name in z.namelist())
 
 
 def _open_folder(path: Path) -> list[_Part]:
@@ -546,6 +559,26 @@ def _positive(part: _Part, labels: Sequence[str], above: float | None) -> np.nda
             )
     return y
 
+
+def _tell_limit(report: Report, labels: Sequence[str], ys: Sequence[np.ndarray | None]):
+    "Note from where on labels count whose values lie between 0 and 1."
+    known = [y for y in ys if y is not None]
+    if not known:
+        return
+    y = np.concatenate(known)
+    between = (y > 0) & (y < 1)
+    soft = [
+        f"{c} (such as {column[part][0]:.3g}) in {int((column > 0).sum())} of {len(column)} samples"
+        for c, column, part in zip(labels, y.T, between.T, strict=True)
+        if part.any()
+    ]
+    if soft:
+        report.note(
+            f"labels with values between 0 and 1 count wherever they are above 0: {some(soft, 6)}; "
+            "if these are probabilities, give the value above which they count (positive_above, "
+            "--positive-above)"
+        )
+
 # %% ../../nbs/71_arrays.ipynb #b589ba44
 @dataclass
 class _Source:
@@ -701,6 +734,8 @@ def prepare_arrays(
         ys = [_positive(p, found.labels, positive_above) for p in parts]
         report = Report("arrays of your own", [] if file is None else [file])
         _tell(report, found)
+        if positive_above is None:
+            _tell_limit(report, found.labels, ys)
         name = name or ("my data" if file is None else file.stem)
         how: dict[str, Any] = dict(dtype=dtype, extras=found.extras, overwrite=overwrite)
         with StoreWriter(out, name, found.labels, found.widths, **how) as w:

@@ -29,6 +29,7 @@ from ..core import SPLITS, CaratError, Settings, as_text, guarded, log, some
 from .benchmarks import LABELS, MAX_STEPS, SIZES, UNALIGNED_STEPS
 from .report import Report
 from .resume import WorkFolder
+from .store import open_hdf5
 from .writer import StoreWriter
 
 # %% ../../nbs/87_import_csd.ipynb #24971511
@@ -176,7 +177,7 @@ class Sequence:
     def open(self):
         "Keep the file open, so that `read` works."
         with guarded(f"cannot read {self.path}", _AGAIN):
-            file = h5py.File(self.path, "r", locking=False)
+            file = open_hdf5(self.path)
             self.data = _only_child(file, self.path)["data"]
             if not self.videos:
                 self.videos = {as_text(v): v for v in self.data}
@@ -379,7 +380,7 @@ def _glance(path: Path) -> Sequence:
             f"cannot read {path}",
             "It is damaged or not a .csd file: copy it again, or move it out of the folder.",
         ),
-        h5py.File(path, "r", locking=False) as f,
+        open_hdf5(path) as f,
     ):
         root = _only_child(f, path)
         video = next(iter(root["data"]), None)

@@ -1,5 +1,6 @@
 "Anybody's arrays."
 
+import pickle
 from pathlib import Path
 
 import h5py
@@ -188,7 +189,23 @@ def test_files_that_cannot_be_read(tmp_path):
     whole = saved(arrays(), tmp_path / "good.npz").read_bytes()
     (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
     assert "cut.npz" in make(tmp_path / "cut.npz")
+    (tmp_path / "mine.pkl").write_bytes(pickle.dumps(arrays()))
+    torch.save({"t": torch.zeros(2)}, tmp_path / "mine.npz")
+    np.save(tmp_path / "one.npy", np.zeros(2))
+    for name, words in (
+        ("mine.pkl", "is a pickle: `carat prepare mosei`"),
+        ("mine.npz", "is a file of torch.save: `carat prepare mosei`"),
+        ("one.npy", "is a NumPy array: put it into a folder"),
+    ):
+        said = make(tmp_path / name)
+        assert words in said and name in said and "signature" not in said, said
     assert not (tmp_path / "s.h5").exists()
+
+
+def test_an_npz_by_another_name(tmp_path):
+    saved(arrays(), tmp_path / "mine.npz").rename(tmp_path / "mine.zip")
+    first, _ = made(tmp_path / "mine.zip", tmp_path / "a.h5")
+    assert check_store(first.path) == check_store(made(arrays(), tmp_path / "b.h5")[0].path)
 
 
 def test_flipped_bytes_of_an_npz_are_an_error_or_the_right_answer(tmp_path):
@@ -332,6 +349,7 @@ def test_what_is_not_used_is_said(tmp_path):
         ({"split": np.arange(20) % 3}, ("'split'", "int64", "train, valid or test")),
         ({"y": np.array([["joy", "awe"]] * 20)}, ("'y'", "numbers (N, C)")),
         ({"pose": np.zeros((20, 6, 2))}, ("'pose'", "pose_length", "--modalities")),
+        ({"text": np.zeros((20, 6, 2))}, ("'text' is padded", "text_length", "--modalities")),
         ({"t_offsets": np.arange(21)}, ("'t_offsets'", "'t_values'")),
         (
             {"face_values": np.ones((20, 4)), "face_offsets": np.arange(21)},
@@ -411,6 +429,17 @@ def test_probabilities_are_no_labels_until_it_is_said_where_they_count(tmp_path)
     store, _ = made(arrays() | {"y": thirds}, tmp_path / "s.h5")
     assert np.array_equal(store["train"].y, thirds[::3] > 0)
     made(arrays() | {"y": np.ones((20, 2))}, tmp_path / "s.h5")  # all have it: nothing is soft
+
+
+def test_probabilities_of_which_some_are_0_are_said(tmp_path):
+    y = np.random.default_rng(0).uniform(0.01, 0.99, (20, 2))
+    y[3], y[:, 1] = 0, y[:, 1] > 0.5
+    store, said = made(arrays() | {"y": y}, tmp_path / "s.h5")
+    assert store["train"].y[:, 0].sum() == 6
+    assert f"above 0: joy (such as {y[0, 0]:.3g}) in 19 of 20 samples; if" in said
+    assert "--positive-above" in said and "awe (such as" not in said
+    for given, how in ((y, {"positive_above": 0.5}), (arrays()["y"], {})):
+        assert "positive_above" not in made(arrays() | {"y": given}, tmp_path / "s.h5", **how)[1]
 
 
 def test_values_that_became_0_are_counted(tmp_path):

@@ -864,6 +864,41 @@ def test_a_word_that_a_border_cuts_has_a_row_in_every_modality(source):
     assert [rows(s, m) for m in "tva"] == [[[1, 2]], [[5, 5]], [[4, 6]]]
 
 
+def test_odd_ids_and_files_without_compression(source):
+    names = {"A": "-é 'x\"", "B": "a b.c", "C": "视频", "D": "D"}
+    first = Store(make(source))
+    for file, root in FILES.values():
+        path = source / f"CMU_MOSEI_{file}.csd"
+        with h5py.File(path) as f:
+            videos = {
+                names[v]: (g["intervals"][()], g["features"][()])
+                for v, g in f[f"{root}/data"].items()
+            }
+        write_file(path, root, videos, compression=None)
+    folds = {s: [names.get(v, v) for v in videos] for s, videos in FOLDS.items()}
+    second = Store(make(source, "t.h5", folds=folds))
+    assert second.splits == first.splits
+    for s in first.splits:
+        known = {v: first[s].batch([i]) for i, v in enumerate(first[s].id)}
+        for i, renamed in enumerate(second[s].id):
+            video, place = renamed.rsplit("[", 1)
+            old = next(v for v, name in names.items() if name == video)
+            batch = second[s].batch([i])
+            for m, x in known[f"{old}[{place}"].x.items():
+                assert (x == batch.x[m]).all()
+
+
+def test_a_file_that_this_process_holds_open(source):
+    "With HDF5's own lock: shared if it only reads, and called locked if it writes."
+    first = make(source)
+    path = source / "CMU_MOSEI_COVAREP.csd"
+    with h5py.File(path, "r"):
+        same(first, make(source, "t.h5"))
+    with h5py.File(path, "r+"):
+        said = refused(source, "CMU_MOSEI_COVAREP.csd", "locked", name="u.h5")
+    assert "damaged" not in said
+
+
 def test_damaged_files_are_an_error_or_what_they_say(tmp_path):
     """Bytes flipped, files cut and spliced: an error that a user can read, or what is described.
 

@@ -705,6 +705,24 @@ def test_annotation_refused(tmp_path):
     bad(lambda a: '{"a": ' + "9" * 5000 + "}", "not JSON")
 
 
+@pytest.mark.parametrize(
+    "write, said",
+    [
+        (lambda a: json.dumps(a, ensure_ascii=False).encode("gbk"), "not JSON"),
+        (lambda a: "\n".join(json.dumps({d: v}) for d, v in a.items()).encode(), "not JSON"),
+        (lambda a: json.dumps(list(a.values())).encode(), "nothing in it has a 'Dialog'"),
+        (lambda a: json.dumps({d: {"A": "friend of B"} for d in a}).encode(), "has a 'Dialog'"),
+    ],
+    ids=["another encoding", "JSON lines", "a list", "the release's file of relations"],
+)
+def test_other_forms_of_an_annotation(tmp_path, write, said):
+    f = ten()
+    (tmp_path / "annotation.json").write_bytes(write(annotation(f)["剧"]))
+    text = message(lambda: prepared(tmp_path, f, annotation=tmp_path / "annotation.json"))
+    assert said in text and "annotation.json" in text and "Traceback" not in text, text
+    assert not (tmp_path / "s.h5").exists()
+
+
 # hostile and damaged files: an error or the right store, nothing run, nothing left
 
 

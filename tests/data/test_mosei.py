@@ -407,7 +407,9 @@ def put(*keys, value):
         (put("valid", "tgt", 1, value=[2, -4, 3]), ("'valid'", "row 1", "-4")),
         (put("valid", "tgt", 1, value=[2, 1, 3]), ("'valid'", "row 1", "id 1")),
         (put("valid", "tgt", 1, value=[2, "fear", 3]), ("'valid'", "row 1", "str")),
+        (put("valid", "tgt", 1, value=[2, 4.0, 3]), ("'valid'", "row 1", "float")),
         (put("valid", "tgt", 1, value=[2, [4], 3]), ("'valid'", "row 1", "list")),
+        (lambda f: f.update(val=f.pop("valid")), ("no 'valid'", "val")),
         (put("valid", "tgt", 1, value=None), ("'valid'", "row 1", "NoneType")),
         (put("test", "tgt", value=lambda v: v[:-1]), ("'test'", "6 rows", "5 of labels")),
         (
