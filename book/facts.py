@@ -151,18 +151,26 @@ def symbols_of(chapter):
     out = []
     for cell in chapter.cells:
         for row in symbol_rows(cell.source) if cell.kind == "markdown" else ():
-            said = row["meaning"], row.get("shape", ""), row.get("in code", ""), chapter.stem
-            for tex in re.findall(r"\$([^$]+)\$", row["symbol"]):
-                out += [Symbol(one, *said) for one in split_list(tex)]
+            lists = re.findall(r"\$([^$]+)\$", row["symbol"])
+            names = [one for tex in lists for one in split_list(tex)]
+            columns = [each_own(row["meaning"], len(names), ";")]
+            columns += [each_own(row.get(k, ""), len(names)) for k in ("shape", "in code")]
+            out += [Symbol(*said, chapter.stem) for said in zip(names, *columns, strict=True)]
     return out
 
 
-def split_list(tex):
+def each_own(cell, n, marks=",;"):
+    "What a cell says of each of the n symbols of its row: its own part, or all if it has no n."
+    parts = split_list(cell, marks)
+    return parts if len(parts) == n else [cell] * n
+
+
+def split_list(tex, marks=",;"):
     "The symbols of a list such as `a_{i,j}, b`: commas part them where no bracket is open."
     out, depth = [""], 0
     for c in tex:
         depth += (c in "{([") - (c in "})]")
-        if c in ",;" and depth == 0:
+        if c in marks and depth == 0:
             out.append("")
         else:
             out[-1] += c

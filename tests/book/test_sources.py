@@ -128,3 +128,16 @@ def test_each_caption_has_a_figure_that_readers_see():
                 assert shown, (p.name, c.source[:80])
             if c.cell_type == "markdown":
                 above = []
+
+
+def test_no_symbol_carries_the_meaning_of_a_whole_row():
+    "Where a row names several symbols, `;` parts their meanings, or one simple phrase fits each."
+    for chapter in facts.facts().chapters.values():
+        for cell in chapter.cells:
+            for row in facts.symbol_rows(cell.source) if cell.kind == "markdown" else ():
+                lists = re.findall(r"\$([^$]+)\$", row["symbol"])
+                names = [one for tex in lists for one in facts.split_list(tex)]
+                meanings = facts.split_list(row["meaning"], ";")
+                if len(names) > 1 and len(meanings) != len(names):
+                    several = re.search(r", | and ", row["meaning"])
+                    assert len(meanings) == 1 and not several, (chapter.stem, row)

@@ -1,6 +1,7 @@
 "What the tools in book/ promise: the reader, facts and proofs, links, previews, the one page."
 
 import subprocess
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -249,6 +250,24 @@ def test_symbols_have_one_spelling():
     assert facts.plain_tex(r"\tilde y") != facts.plain_tex("y")
     assert facts.split_list(r"a_{i,j}, P(S \mid y, L); b") == ["a_{i,j}", r"P(S \mid y, L)", "b"]
     assert symbols.symbol_id("B") != symbols.symbol_id("b")
+
+
+def test_each_symbol_of_a_row_has_its_own_meaning():
+    assert facts.each_own("rows, $3BM$; size of the queue", 2, ";") == [
+        "rows, $3BM$",
+        "size of the queue",
+    ]
+    assert facts.each_own("`a` (B, C), `b` (B,)", 2) == ["`a` (B, C)", "`b` (B,)"]
+    assert facts.each_own("(B, M, C, d)", 2) == ["(B, M, C, d)"] * 2
+    table = (
+        "| symbol | meaning |",
+        "| --- | --- |",
+        "| $n$, $K$ | rows; size |",
+        "| $d$ | width |",
+    )
+    cell = SimpleNamespace(kind="markdown", source="\n".join(table))
+    found = facts.symbols_of(SimpleNamespace(stem="x", cells=[cell]))
+    assert [(s.tex, s.meaning) for s in found] == [("n", "rows"), ("K", "size"), ("d", "width")]
 
 
 def test_symbols_have_names_to_be_heard():
