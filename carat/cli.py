@@ -610,15 +610,21 @@ def _check_output(path, overwrite):
         raise CaratError(f"{path} exists: name another file, or overwrite it (--overwrite)")
 
 
-def _load(run, device, kind):
-    "A run; the class of a system of your own is imported first."
+def _check_order(run):
+    "Raise `CaratError` where data stand in the place of the run folder."
     from carat.core import CaratError
-    from carat.train import load_run
 
-    if kind is not None:
-        _class_of(kind)
     if run.is_file():
         raise CaratError(f"{run} is a file: give the run folder first, then the data")
+
+
+def _load(run, device, kind):
+    "A run; the class of a system of your own is imported first."
+    from carat.train import load_run
+
+    _check_order(run)
+    if kind is not None:
+        _class_of(kind)
     return load_run(run, device)
 
 # %% ../nbs/70_command_line.ipynb #9362d614
@@ -650,6 +656,7 @@ def _evaluate(
     from carat.train import evaluate
 
     _check_output(out, overwrite)
+    _check_order(run)
     data = Store(store)
     if (run / "seeds.json").is_file():
         found = _evaluate_seeds(run, data, split, threshold, device, kind)
@@ -743,6 +750,7 @@ def _plot(
     from carat.data.store import Store
     from carat.train.figures import run_figures, write_figures
 
+    _check_order(run)
     data = None if store is None else Store(store)
     figures = run_figures(_load(run, device, kind), data, split, sample)
     for path in write_figures(figures, out or run / "figures", format, overwrite):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -353,7 +354,15 @@ def test_incomplete_run(name, tmp_path, folder, capsys):
         (["train", "twin.h5", "--out", "r", "--seeds", "1,2"], ["1,2", "by spaces, as in 1 2"]),
         (["train", "twin.h5", "--out", "r", "--seeds=1,2"], ["by spaces, as in 1 2"]),
         (["train", "twin.h5", "--out", "r", "--epochs", "1", "--model.layers=-1"], ["layers"]),
-        (["evaluate", "twin.h5", "run"], ["run is a folder, not a store", "separately"]),
+        (["evaluate", "twin.h5", "run"], ["twin.h5 is a file", "run folder first"]),
+        (["plot", "twin.h5", "run"], ["twin.h5 is a file", "run folder first"]),
+        (
+            ["predict", "twin.h5", "run", "--out", "x.csv"],
+            ["twin.h5 is a file", "run folder first"],
+        ),
+        (["evaluate", "run", "run"], ["run is a folder, not a store", "separately"]),
+        (["train", "twin.h5", "--out", "r", "--model.heads", "0"], ["heads is 0", "at least 1"]),
+        (["train", "twin.h5", "--out", "r", "--model.d", "0"], ["d is 0", "at least 1"]),
         (["export", "twin.h5", "--out", "m.pt2"], ["twin.h5 is a file", "run folder first"]),
         (["train", "run", "--out", "r"], ["run", "folder"]),
         (["train", "twin.h5", "--out", "nowhere", "--resume"], ["nowhere: no such run folder"]),
@@ -385,6 +394,53 @@ def test_a_run_says_what_it_trains_and_what_is_not_read(folder, tmp_path, capsys
     assert "preset" in said and "parameters" in said and "float32 on cpu, seed 1" in said
     assert "of the steps of modality t lie beyond max_steps = 10 and are not read" in said
     assert "--model.max-steps" in said
+
+
+def test_early_stopping_weights_and_a_threshold_per_label(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    how = "--epochs 9 --lr 0 --patience 2 --label-weights balanced --threshold label"
+    assert carat("train", folder / "twin.h5", "--out", "r", *how.split(), *SMALL) == 0
+    assert "ended after epoch 3" in capsys.readouterr().out
+    config, metrics = (
+        json.loads(Path("r", f"{n}.json").read_text()) for n in ("config", "metrics")
+    )
+    used = config["training"]
+    assert [used[k] for k in ("patience", "label_weights", "threshold")] == [2, "balanced", "label"]
+    cut, labels = metrics["threshold"], Store(folder / "twin.h5").labels
+    assert metrics["stopped"]["epoch"] == 3 and len(set(cut)) > 1
+    assert carat("predict", "r", folder / "twin.h5", "--device", "cpu", "--out", "p.csv") == 0
+    assert f"above {cut[0]:.4f}, {cut[1]:.4f}" in capsys.readouterr().out
+    with open("p.csv", newline="") as f:
+        for r in csv.DictReader(f):
+            over = [c for c, t in zip(labels, cut, strict=True) if float(r[c]) > t]
+            assert r["labels"] == ";".join(over)
+
+
+def test_a_folder_of_seeds_is_evaluated_run_by_run(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    line = ["train", folder / "twin.h5", "--out", "r", "--seeds", 1, 2, "--jobs", 1]
+    assert carat(*line, "--epochs", 1, "--quiet", *SMALL) == 0
+    data = (folder / "twin.h5", "--device", "cpu", "--out")
+    assert carat("evaluate", "r", *data, "r.json") == 0
+    said = capsys.readouterr().out
+    assert all(word in said for word in ("seed 1", "seed 2", "mean", "sd")), said
+    f1 = []
+    for seed in (1, 2):
+        assert carat("evaluate", f"r/seed-{seed}", *data, f"{seed}.json") == 0
+        f1.append(json.loads(Path(f"{seed}.json").read_text())["f1"])
+    found = json.loads(Path("r.json").read_text())
+    assert [m["f1"] for m in found["runs"].values()] == f1 and found["split"] == "test"
+    assert found["spread"]["f1"]["mean"] == pytest.approx(np.mean(f1))
+    assert found["spread"]["f1"]["sd"] == pytest.approx(np.std(f1, ddof=1))
+
+
+def test_all_figures_of_a_run_as_vectors(folder, tmp_path):
+    line = ["plot", folder / "run", folder / "twin.h5", "--format", "svg", "--out", tmp_path / "f"]
+    assert carat(*line, "--device", "cpu") == 0
+    drawn = {p.stem: p.read_text() for p in (tmp_path / "f").iterdir()}
+    attention = {f"attention_{m}" for m in "tva"}
+    assert set(drawn) == {"history", "reliability", "confused_pairs", "relevance", *attention}
+    assert all("<svg" in text for text in drawn.values())
 
 
 def test_results_are_not_overwritten_unasked(folder, tmp_path, capsys, monkeypatch):
