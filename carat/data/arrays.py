@@ -203,7 +203,8 @@ def _kind(part: _Part, name: str, n: int) -> str:
     if len(v) != n:
         raise CaratError(
             f"{part.where}: '{name}' has {len(v)} samples and there are {n}. Give one for each, "
-            f"or None or a length of 0 where a modality is missing. If it is no modality: {_AWAY}"
+            f"or None or a length of 0 where a modality is missing. If it is no modality, leave it "
+            f"out, or {_NAMED}."
         )
     if _in_pieces(v):
         return "pieces"
@@ -225,7 +226,8 @@ def _kind(part: _Part, name: str, n: int) -> str:
 
 # %% ../../nbs/71_arrays.ipynb #f7b90e93
 _KEPT = ("strings", "numbers")  # kept with the sample, not a feature
-_AWAY = "Leave it out, or name the modalities that you want (`modalities`, --modalities)."
+_NAMED = "name the modalities that you want (`modalities`, --modalities)"
+_AWAY = f"Leave it out, or {_NAMED}."
 
 
 def _kinds(part: _Part, n: int, wanted: Sequence[str] | None = None) -> dict[str, str]:

@@ -339,7 +339,10 @@ def test_what_is_not_used_is_said(tmp_path):
 @pytest.mark.parametrize(
     "change, words",
     [
-        ({"speaker": np.array(["a"] * 19)}, ("'speaker' has 19 samples", "20", "--modalities")),
+        (
+            {"speaker": np.array(["a"] * 19)},
+            ("'speaker' has 19 samples", "20", "leave it out, or name"),
+        ),
         ({"speaker": np.array([["a"]] * 20)}, ("'speaker'", "(20, 1)", "Leave it out")),
         ({"rate": np.array(16000)}, ("'rate'", "neither", "Leave it out", "--modalities")),
         ({"when": np.zeros(20, "datetime64[s]")}, ("'when'", "datetime64[s]")),
