@@ -160,8 +160,13 @@ def test_a_class_of_ones_own_needs_no_package(site):
     assert carat(site, line)[0] == 0
     status, said = carat(site, "evaluate own twin.h5 --device cpu")
     assert status == 2 and "--kind" in said
-    status, _ = carat(site, "evaluate own twin.h5 --device cpu --kind elsewhere:Means")
-    assert status == 0
+    for command in (
+        "evaluate own twin.h5",
+        "predict own twin.h5 --out own.csv",
+        "plot own twin.h5",
+    ):
+        assert carat(site, f"{command} --device cpu --kind elsewhere:Means")[0] == 0, command
+    assert (site / "own.csv").read_text().startswith("id,labels,")
 
 
 def test_without_the_package_its_run_is_refused(site, tmp_path):

@@ -346,6 +346,21 @@ def test_what_cannot_be_resumed(store, tmp_path):
         train(store, config, resume=True)
 
 
+def test_model_and_training_come_from_one_preset(store):
+    "`make_model` and `fit` without further words, as `carat train` does."
+    for name, preset in (
+        ("carat", None),
+        ("carat", "paper"),
+        ("carat", "reference"),
+        ("bag", None),
+    ):
+        model = make_model(name, store, preset=preset, **(SMALL if name == "carat" else {}))
+        used = fit(model, store, progress=False, callbacks=[lambda *at: True]).training
+        assert used == TrainConfig.preset(type(model), preset), (name, preset)
+    first = next(iter(system.system("carat").recipes))
+    assert first == "recommended" and make_model("carat", store, **SMALL).preset == first
+
+
 def test_callbacks(store):
     seen = []
     train(
@@ -355,6 +370,15 @@ def test_callbacks(store):
         ],
     )
     assert [s[0] for s in seen] == [1, 2, 3] and seen[0][1] is Bag
+
+
+def test_what_a_callback_stops_is_a_finished_run(store, tmp_path):
+    done = train(store, out=tmp_path / "r", callbacks=[lambda epoch, model, record: epoch == 2])
+    assert len(done.history) == 2 and done.metrics["stopped"]["epoch"] == 2
+    again = load_run(tmp_path / "r", "cpu")
+    assert again.metrics == done.metrics
+    scores = (predict(r, store, "test").scores for r in (done, again))
+    np.testing.assert_array_equal(*scores)
 
 
 def test_a_loss_that_is_not_finite(store):
