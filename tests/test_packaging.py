@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from book import ROOT, package_files
+from book import ROOT, package_files, stamp
 
 pytestmark = pytest.mark.packaging
 
@@ -52,9 +52,13 @@ for cell in json.load(open(sys.argv[1], encoding="utf-8"))["cells"]:
 """
 
 
-def run(*command, cwd, error=False):
+# pip without a network: nothing is fetched, and the tools that build are those that are there
+OFFLINE = dict(PIP_NO_INDEX="1", PIP_NO_DEPS="1", PIP_NO_BUILD_ISOLATION="0")
+
+
+def run(*command, cwd, error=False, status=0):
     "A command's output, or its error output. The environment must not lead to the checkout."
-    env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "CARAT_DATA")}
+    env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "CARAT_DATA")} | OFFLINE
     done = subprocess.run(
         [str(c) for c in command],
         cwd=cwd,
@@ -63,17 +67,35 @@ def run(*command, cwd, error=False):
         text=True,
         stdin=subprocess.DEVNULL,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == status, done.stdout + done.stderr
     return done.stderr if error else done.stdout
+
+
+def environment(folder, *options):
+    """The Python of a fresh environment with the dependencies of the running one, torch included.
+
+    They are reached through a .pth file, whose folders are searched for modules but not for
+    further .pth files, so that the editable installation of the checkout stays out of sight."""
+    run(sys.executable, "-m", "venv", *options, folder / "env", cwd=folder)
+    python = folder / "env" / ("Scripts" if os.name == "nt" else "bin") / "python"
+    site = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder)
+    outside = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    (Path(site.strip()) / "dependencies.pth").write_text("\n".join(sorted(outside)) + "\n")
+    return python
+
+
+def copy_of_the_project(folder):
+    "Without what is built, such as the egg-info of older builds, which would be read."
+    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*NOT_SOURCE, *CACHES))
+    (folder / "carat" / "_modidx.py").touch()
+    return folder
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     "A folder with the sdist and the wheel that was built from it."
     folder = tmp_path_factory.mktemp("built")
-    source = folder / "source"  # without the egg-info of older builds, which would be read
-    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(*NOT_SOURCE, *CACHES))
-    (source / "carat" / "_modidx.py").touch()
+    source = copy_of_the_project(folder / "source")
     build = ("-m", "build", "--no-isolation", "--outdir", folder / "dist")
     run(sys.executable, *build, source, cwd=folder)
     return folder / "dist"
@@ -86,17 +108,9 @@ def wheel(built):
 
 @pytest.fixture(scope="module")
 def python(wheel, tmp_path_factory):
-    """The Python of a fresh environment that holds the wheel.
-
-    Its dependencies are those of the running environment. They are reached through a .pth file,
-    whose folders are searched for modules but not for further .pth files, so that the editable
-    installation of the checkout stays out of sight."""
+    "The Python of a fresh environment that holds the wheel."
     folder = tmp_path_factory.mktemp("fresh")
-    run(sys.executable, "-m", "venv", "--without-pip", folder / "env", cwd=folder)
-    python = folder / "env" / ("Scripts" if os.name == "nt" else "bin") / "python"
-    site = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder)
-    outside = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-    (Path(site.strip()) / "dependencies.pth").write_text("\n".join(sorted(outside)) + "\n")
+    python = environment(folder, "--without-pip")
     install = ("install", "--quiet", "--no-index", "--no-deps", "--ignore-installed", wheel)
     run(sys.executable, "-m", "pip", "--python", python, *install, cwd=folder)
     return python
@@ -176,3 +190,44 @@ def test_a_run_from_an_empty_folder(carat, tmp_path):
 def test_a_notebook_away_from_the_project_finds_the_recorded_results(python, tmp_path, chapter):
     shutil.copy(ROOT / "nbs" / f"{chapter}.ipynb", tmp_path)
     run(python, "-c", NOTEBOOK, f"{chapter}.ipynb", cwd=tmp_path)
+
+
+def home_of(python, folder):
+    "Where an environment finds the package."
+    return Path(run(python, "-c", "import carat; print(carat.__file__)", cwd=folder).strip())
+
+
+def test_a_notebook_installs_the_copy_that_it_lies_in_and_nothing_elsewhere(tmp_path, monkeypatch):
+    "In an environment with torch and without carat, from an empty folder and from a checkout."
+    monkeypatch.setattr(stamp, "address", lambda: None)
+    python, (empty, source) = environment(tmp_path), (tmp_path / n for n in ("empty", "a copy"))
+    run(python, "-c", "import torch, fastcore", cwd=tmp_path)
+    empty.mkdir()
+    text = stamp.stamped((ROOT / "nbs" / "96_results.ipynb").read_text(encoding="utf-8"))
+    (empty / "96_results.ipynb").write_text(text, encoding="utf-8")
+    said = run(python, "-c", NOTEBOOK, "96_results.ipynb", cwd=empty, error=True, status=1)
+    assert "open this notebook inside a copy of the project" in said and "pip install" in said
+    run(python, "-c", "import carat", cwd=empty, status=1)
+    copy_of_the_project(source)
+    (source / "nbs" / "96_results.ipynb").write_text(text, encoding="utf-8")
+    run(python, "-c", NOTEBOOK, "96_results.ipynb", cwd=source / "nbs")
+    assert home_of(python, empty).is_relative_to(tmp_path / "env")
+    run(python, "-c", NOTEBOOK, "96_results.ipynb", cwd=empty)  # it is installed now
+
+
+def test_with_an_address_a_notebook_installs_from_there(tmp_path, monkeypatch):
+    source, empty = copy_of_the_project(tmp_path / "source"), tmp_path / "empty"
+    author = ("-c", "user.name=a", "-c", "user.email=a@b.example")
+    for words in (("init", "-q"), ("add", "-A"), (*author, "commit", "-qm", "x")):
+        run("git", "-C", source, *words, cwd=tmp_path)
+    url = "https://github.com/somebody/carat"  # git finds it in the copy
+    monkeypatch.setattr(stamp, "address", lambda: url)
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", f"url.file://{source}.insteadOf")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", url)
+    python = environment(tmp_path)
+    empty.mkdir()
+    text = stamp.stamped((ROOT / "nbs" / "96_results.ipynb").read_text(encoding="utf-8"))
+    (empty / "96_results.ipynb").write_text(text, encoding="utf-8")
+    run(python, "-c", NOTEBOOK, "96_results.ipynb", cwd=empty)
+    assert home_of(python, empty).is_relative_to(tmp_path / "env")

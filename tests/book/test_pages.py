@@ -4,7 +4,18 @@ import re
 
 import pytest
 
-from book import API, HTML, address, facts, modules, moved, notebooks, pages, settings
+from book import (
+    API,
+    HTML,
+    address,
+    facts,
+    modules,
+    moved,
+    notebooks,
+    pages,
+    read_notebook,
+    settings,
+)
 from book.equations import CARAT, NUMBERS, Equation
 
 pytestmark = pytest.mark.skipif(
@@ -37,6 +48,10 @@ def test_every_chapter_can_be_downloaded_and_launched_where_there_is_an_address(
         assert settings()["git_url"] not in raw or address(), p.name
         source = re.search(r'href="\.\./(_sources/[^"]*\.ipynb)"', raw)
         assert source and (HTML / source[1]).read_bytes() == p.read_bytes(), p.name
+        executed = re.search(r'href="\.\./(_executed/[^"]*\.ipynb)"', raw)
+        assert executed, p.name
+        cells = read_notebook(HTML / executed[1]).cells
+        assert any(c.get("outputs") for c in cells if c.cell_type == "code"), p.name
 
 
 def test_the_addresses_of_the_first_edition_lead_on():
