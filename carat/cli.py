@@ -835,6 +835,7 @@ def _table(
     folder: Positional[Path],
     store: str | None = None,
     metric: str | None = None,
+    reference: str | None = None,
     format: Literal["text", "markdown", "latex", "json", "png", "svg"] = "text",
     out: Path | None = None,
     overwrite: bool = False,
@@ -847,6 +848,7 @@ def _table(
         store: Only the table of this store; all where not given.
         metric: In which metric rows are compared: f1, acc, macro_f1, map, p or r; the study's own
             where not given.
+        reference: The row with which all others are compared; the study's own where not given.
         format: How it is written; json is for programs and holds all stores, png and svg draw the
             differences of one store.
         out: Write it here, not to the terminal; a figure needs it.
@@ -856,7 +858,7 @@ def _table(
     from carat.study.tables import compare, difference_figure, read_results
 
     _check_output(out, overwrite)
-    results = read_results(folder)
+    results = read_results(folder, reference)
     if format in ("png", "svg"):
         if out is None:
             raise CaratError("a figure is written to a file: give --out FILE")

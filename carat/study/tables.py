@@ -50,8 +50,11 @@ class Results:
 # %% ../../nbs/62_tables.ipynb #st62readcode
 def read_results(
     folder,  # of a study
+    reference: str | None = None,  # the row to compare with; the study's own where not given
 ) -> Results:
-    "The results of a study. Raises `CaratError` where the folder holds none."
+    """The results of a study.
+
+    Raises `CaratError` where the folder holds none, or for a reference that is no row of it."""
     path = Path(folder) / RECORD
     if not path.is_file():
         raise CaratError(f"{folder} holds no study: make one with `carat study`")
@@ -60,10 +63,18 @@ def read_results(
         if not record["runs"]:
             raise CaratError(f"{folder}: the study has no runs yet: resume it")
         results = Results(record["study"], record["stores"])
+        if reference is not None:
+            results.study["reference"] = _known_row(results.study, reference)
         for run in record["runs"]:
             if not run["tried"]:
                 _add(results, Path(folder), run)
     return results
+
+
+def _known_row(study: dict, row: str) -> str:
+    if row not in study["rows"]:
+        raise CaratError(f"the study has no row {row!r}; it has {', '.join(study['rows'])}")
+    return row
 
 
 def _add(results: Results, folder: Path, run: dict):

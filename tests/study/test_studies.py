@@ -175,6 +175,10 @@ def test_the_commands(tmp_path, capsys):
     assert capsys.readouterr().out == str(study_table(kept))
     assert cli.main(["table", str(out), "--format", "json", "--store", "tiny"]) == 2
     assert "leave out --store" in capsys.readouterr().err
+    assert cli.main(["table", str(out), "--reference", "carat"]) == 0
+    assert "against tiny CARAT" in capsys.readouterr().out
+    assert cli.main(["table", str(out), "--reference", "nobody"]) == 2
+    assert "no row 'nobody'" in capsys.readouterr().err
     assert cli.main(["table", str(out), "--metric", "f2"]) == 2
     assert "f2" in capsys.readouterr().err
     assert cli.main(["table", str(tmp_path)]) == 2
