@@ -72,7 +72,8 @@ def stamped_readme(text):
     name = settings()["lib_name"]
     command = f'```sh\npip install "{name} @ git+{address()}"\n```'
     if address() is None:
-        command = "In a copy of this project:\n\n```sh\npip install .\n```"
+        why = "The project has no public address yet: `git_url` in `settings.ini` is a placeholder."
+        command = f"{why} In a copy of the project:\n\n```sh\npip install .\n```"
     return re.sub(
         r"(<!-- install -->\n).*?(\n<!-- /install -->)",
         lambda m: m[1] + command + m[2],

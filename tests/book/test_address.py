@@ -123,11 +123,13 @@ def test_readme_citation_and_entry_name_the_address_only_if_there_is_one(monkeyp
     readme, citation = "<!-- install -->\n\n<!-- /install -->", "version: 0\nlicense: x\n"
     with_address(monkeypatch, SET)
     assert f'pip install "carat @ git+{SET}"' in stamp.stamped_readme(readme)
+    assert "placeholder" not in stamp.stamped_readme(readme)
     there = stamp.stamped_citation(citation)
     assert f"repository-code: {SET}\n" in there and stamp.stamped_citation(there) == there
     assert f"url     = {{{SET}}}" in cite.bibtex()[0]
     with_address(monkeypatch, "https://carat-book.example/carat")
     assert "pip install .\n" in stamp.stamped_readme(readme)
+    assert "no public address yet" in stamp.stamped_readme(readme)
     assert stamp.stamped_citation(there) == f"version: {settings()['version']}\nlicense: x\n"
     assert "url" not in cite.bibtex()[0] and "example" not in cite.bibtex()[0]
 
