@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..core import CaratError, find_device, writing
+from ..core import CaratError, find_device, some, writing
 from ..core import log as said
 from ..distributed import agree, average_gradients, ranks, share_sum
 from carat.metrics import (
@@ -63,6 +63,8 @@ class Means:
     def add(self, losses: dict, norm: torch.Tensor):
         "Add the terms of one step."
         self.names = self.names or list(losses)
+        if lost := set(self.names) - set(losses):
+            raise CaratError(f"this step has no loss {some(sorted(lost))}, and earlier steps had")
         terms = torch.stack([*(losses[k].detach().float() for k in self.names), norm.float()])
         self.sums = terms if self.sums is None else self.sums + terms
         self.steps += 1

@@ -12,6 +12,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
 import pickle
 import platform
@@ -209,8 +210,9 @@ def _check_seals(path: Path, metrics: dict):
     metrics = dict(metrics)
     if metrics.pop("seal", None) != _digest(to_json(metrics).encode()):
         raise CaratError(f"{path}: metrics.json is damaged or was edited. {_AGAIN}")
-    for name, digest in metrics["files"].items():
-        if _digest((path / name).read_bytes()) == digest:
+    files = metrics.get("files", {})
+    for name in RUN_FILES[:-1]:
+        if _digest((path / name).read_bytes()) == files.get(name):
             continue
         what = "these weights do not belong to the run" if "best" in name else "it was edited"
         raise CaratError(f"{path}: {name} is damaged or was replaced: {what}. {_AGAIN}")
@@ -370,6 +372,7 @@ def save_checkpoint(
             random=states,
             model=run.model.state_dict(),
             optimizer=optimizer.state_dict(),
+            covered=list(optimizer.state_dict()["state"]),  # parameters that had a gradient
             history=to_json(run.history),
             metrics=to_json(run.metrics),
             best=best,
@@ -383,7 +386,9 @@ def _identity(info: dict) -> dict:
     "What must be equal for two runs to be the same; the device may differ."
     plain = json.loads(to_json(info))
     parts = ("model", "training", "data")
-    return {f"{p}.{k}": v for p in parts for k, v in plain[p].items() if k != "device"}
+    values = {f"{p}.{k}": v for p in parts for k, v in plain[p].items() if k != "device"}
+    values["order of modalities"] = list(plain["model"]["config"]["modalities"])
+    return values
 
 
 def _check_same(path: Path, info: dict):
@@ -426,38 +431,88 @@ def check_resumable(
     _check_same(path, info)
 
 # %% ../../nbs/34_run_folder.ipynb #c0f53fb0
-def _check_moments(optimizer, state: dict):
-    "Raise `ValueError` where the kept moments do not have the shapes of the parameters."
+def _moments_of(optimizer) -> dict:
+    "name -> value of what the optimiser keeps for a parameter after a step."
+    p = torch.zeros(1, requires_grad=True)
+    p.grad = torch.zeros(1)
+    probe, options = type(optimizer)([p], lr=0.0), optimizer.param_groups[0]
+    probe.param_groups[0] |= {k: v for k, v in options.items() if k != "params"}
+    probe.step()
+    return probe.state[p]
+
+
+def _check_moment(what, value, shape):
+    "Raise `ValueError` where a kernel would reach outside of a moment's memory."
+    if not isinstance(value, torch.Tensor) or value.shape != shape:
+        raise ValueError(f"{what} has another shape")
+    if not value.is_floating_point():
+        raise ValueError(f"{what} is no float")
+    if value.layout != torch.strided or value.numel() > 1 and 0 in value.stride():
+        raise ValueError(f"{what} has another layout in memory")
+
+
+def _check_moments(optimizer, state: dict, covered: list | None):
+    "Raise `ValueError` where the kept moments are not those of the parameters."
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    kept = state["state"]
-    if set(kept) not in (set(), set(range(len(parameters)))):
+    everyone = list(range(len(parameters)))
+    kept, known = state["state"], _moments_of(optimizer)
+    if list(kept) not in ([[], everyone] if covered is None else [covered]):
         raise ValueError("the optimiser's state does not cover the parameters")
     for i, moments in kept.items():
+        if set(moments) != set(known):
+            raise ValueError(f"the optimiser keeps other moments than those of parameter {i}")
         for name, value in moments.items():
             shape = torch.Size() if name == "step" else parameters[i].shape
-            if not isinstance(value, torch.Tensor) or value.shape != shape:
-                raise ValueError(f"the optimiser's {name} of parameter {i} has another shape")
-            if not value.is_floating_point():
-                raise ValueError(f"the optimiser's {name} of parameter {i} is no float")
+            if known[name] is not None or value is not None:
+                _check_moment(f"the optimiser's {name} of parameter {i}", value, shape)
+
+# %% ../../nbs/34_run_folder.ipynb #place-checks
+def _check_history(history: list, metrics: dict):
+    "Raise an error where the records are not those of consecutive epochs, or the best is another."
+    rows = [flat_record(record) for record in history]
+    for number, (row, record) in enumerate(zip(rows, history, strict=True), 1):
+        whole = list(row) == list(rows[0]) and set(METRICS) <= set(record["valid"])
+        if row["epoch"] != number or not whole or not all(map(math.isfinite, row.values())):
+            raise ValueError("its history is not that of its epochs")
+    if not history:
+        return
+    best = max(number for number, row in enumerate(rows, 1) if row["best"])
+    valid = history[best - 1]["valid"]
+    if metrics != dict(best_epoch=best, threshold=valid["threshold"], valid=valid):
+        raise ValueError("its history and its metrics do not belong together")
 
 
-def _check_place(c: dict, how: TrainConfig):
+def _check_place(c: dict, run: Run):
     "Raise `ValueError` where a checkpoint names a position that its run does not have."
     history, metrics = json.loads(c["history"]), json.loads(c["metrics"])
-    whole = [c["epoch"], c["steps"]]
-    if not all(type(n) is int for n in whole) or not 1 <= c["epoch"] <= how.epochs:
+    whole, steps = [c["epoch"], c["steps"]], run.info["summary"]["steps_per_epoch"]
+    if not all(type(n) is int for n in whole) or not 1 <= c["epoch"] <= run.training.epochs:
         raise ValueError("its epoch is none of this run's")
-    if not isinstance(history, list) or len(history) != c["epoch"] - 1 or c["steps"] < 0:
+    if not 0 <= c["steps"] < steps:
+        raise ValueError(f"it lies {c['steps']} steps within an epoch of {steps}")
+    if not isinstance(history, list) or len(history) != c["epoch"] - 1:
         raise ValueError("its history does not reach to its epoch")
     if bool(history) != bool(metrics) or not isinstance(metrics, dict):
         raise ValueError("its history and its metrics do not belong together")
-    if c["steps"] and (len(c["names"]) + 1,) != tuple(c["sums"].shape):
+    if bool(history) != bool(c["best"]):
+        raise ValueError("its best weights are not those of its history")
+    _check_history(history, metrics)
+    names, sums = c["names"], c["sums"]
+    if not c["steps"]:
+        if names is not None or sums is not None:
+            raise ValueError("its sums are those of no step")
+        return
+    terms = list(history[-1]["losses"]) if history else names
+    if not isinstance(names, list) or names != terms or sums.shape != (len(names) + 1,):
         raise ValueError("its sums do not belong to its loss terms")
+    _check_moment("its sum of the loss terms", sums, sums.shape)
 
-
+# %% ../../nbs/34_run_folder.ipynb #random-states
 def _set_random_states(path: Path, c: dict, info: dict, device: torch.device):
     rank, world = ranks()
     states = c["random"]
+    if not isinstance(states, list):
+        raise ValueError("its random states are no list")
     if len(states) == world and len(states[rank]) == len(random_states(device)):
         torch.set_rng_state(states[rank][0].cpu())
         if device.type == "cuda":
@@ -473,6 +528,14 @@ def _set_random_states(path: Path, c: dict, info: dict, device: torch.device):
         )
 
 # %% ../../nbs/34_run_folder.ipynb #3a0bff98
+def _restore_optimizer(optimizer, state: dict):
+    "Put the kept moments back; the options are those of the configuration."
+    own = optimizer.state_dict()["param_groups"]
+    if [g["params"] for g in state["param_groups"]] != [g["params"] for g in own]:
+        raise ValueError("the optimiser has other groups of parameters")
+    optimizer.load_state_dict({"state": state["state"], "param_groups": own})
+
+
 def load_checkpoint(
     path: Path,  # the run folder, after `check_resumable`
     run: Run,  # the new run, whose system, history and metrics are restored
@@ -482,17 +545,20 @@ def load_checkpoint(
     "Restore a stopped run. Raises `CaratError` where a file is damaged."
     try:
         with zipfile.ZipFile(path / "checkpoint.pt") as archive:
+            if any(member.compress_type for member in archive.infolist()):
+                raise ValueError("it is compressed, which torch.save never does")
             if (bad := archive.testzip()) is not None:
                 raise ValueError(f"the checksum of {bad} does not match")
         c = torch.load(path / "checkpoint.pt", map_location=device, weights_only=True)
-        _check_place(c, run.training)
-        _check_moments(optimizer, c["optimizer"])
-        optimizer.load_state_dict(c["optimizer"])
+        _check_place(c, run)
+        _check_moments(optimizer, c["optimizer"], c.get("covered"))
+        _restore_optimizer(optimizer, c["optimizer"])
         run.history, run.metrics = json.loads(c["history"]), json.loads(c["metrics"])
         weights = c["best"] if run.metrics else None
         if weights is not None:  # an epoch may have ended after the checkpoint was written
             load_tensors((path / "best.safetensors").read_bytes())
             run.model.load_state_dict(weights)
+            weights = {k: v.detach().clone() for k, v in run.model.state_dict().items()}
         run.model.load_state_dict(c["model"])
         _set_random_states(path, c, run.info, device)
         return {k: c[k] for k in ("epoch", "steps", "names", "sums")}, weights
@@ -508,7 +574,8 @@ def load_checkpoint(
 
 _DAMAGE = (
     SafetensorError, OSError, RuntimeError, ValueError, KeyError, IndexError, TypeError,
-    AttributeError, EOFError, RecursionError, pickle.UnpicklingError, zipfile.BadZipFile,
+    AttributeError, EOFError, RecursionError, ArithmeticError, pickle.UnpicklingError,
+    zipfile.BadZipFile, NotImplementedError,
 )  # fmt: skip
 
 # %% ../../nbs/34_run_folder.ipynb #c7361c6f
@@ -540,6 +607,10 @@ def _read(path: Path) -> tuple[dict, dict, list]:
     if not isinstance(info["model"]["config"]["modalities"], dict):
         raise TypeError("the modalities have no widths")
     info["data"]["labels"]
+    if type(info.get("format", 1)) is not int:
+        raise TypeError(f"its format is {info['format']!r}")
+    if not isinstance(metrics.get("files", {}), dict):
+        raise TypeError("its checksums are not those of files")
     threshold = np.asarray(metrics["threshold"], float)
     if not ((threshold >= 0) & (threshold <= 1)).all():
         raise ValueError(f"its threshold is {metrics['threshold']}, and scores lie from 0 to 1")
@@ -579,7 +650,7 @@ def load_run(
             f"({type(e).__name__}: {e}). {_AGAIN}"
         ) from None
     version = info.get("format", 1)
-    if not isinstance(version, int) or version > RUN_FORMAT:
+    if version > RUN_FORMAT:
         raise CaratError(
             f"{path} is a run folder of version {version}, and this package reads up to version "
             f"{RUN_FORMAT}: update the package"
@@ -592,6 +663,35 @@ def load_run(
     return Run(model, training, info, history, metrics, path)
 
 # %% ../../nbs/34_run_folder.ipynb #18ca7448
+def _check_sizes(cls, config, state: dict):
+    """Raise `CaratError` where a network of this configuration has other tensors than the file.
+
+    Nothing is allocated, and the first layer that does not fit ends it."""
+    shapes, made = {v.shape for v in state.values()}, []
+
+    def compare(module, name, tensor):
+        made.append(name)
+        if tensor is not None and (tensor.shape not in shapes or len(made) > 2 * len(state)):
+            raise CaratError(
+                "the weights in best.safetensors do not belong to the model in config.json "
+                f"(no {name} of shape {tuple(tensor.shape)} is left)"
+            )
+
+    if not issubclass(cls, torch.nn.Module):
+        return
+    hook = torch.nn.modules.module.register_module_parameter_registration_hook(compare)
+    try:
+        with torch.device("meta"):
+            empty = cls(config).state_dict()
+    except (RuntimeError, NotImplementedError):
+        return  # it computes with its first weights, which are not there yet
+    finally:
+        hook.remove()
+    made.clear()
+    for name, value in empty.items():
+        compare(None, name, value)
+
+
 def _build(path: Path, info: dict, metrics: dict, version: int):
     "The system and the training configuration that a run folder holds."
     if version == 1 and info["model"]["name"] == "carat-ctc":
@@ -609,7 +709,9 @@ def _build(path: Path, info: dict, metrics: dict, version: int):
         if version == 1:
             info, state = _first_edition(info, state)
         training = TrainConfig.from_dict(info["training"])
-        model = cls(cls.Config.from_dict(info["model"]["config"]))
+        config = cls.Config.from_dict(info["model"]["config"])
+        _check_sizes(cls, config, state)
+        model = cls(config)
         model.preset = info.get("preset")
     except CaratError as e:
         raise CaratError(f"{path}: {e}") from None

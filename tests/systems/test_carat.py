@@ -240,6 +240,14 @@ def test_without_contrast_there_is_no_queue():
     assert hasattr(made(), "queue")
 
 
+@pytest.mark.parametrize("normalised", [True, False])
+def test_the_decoder_reads_what_the_configuration_says(normalised):
+    model, batch = made(decode_normalised=normalised), drawn()
+    out = model(batch)
+    raw, z_o = model.embed(out.U["o"])
+    torch.testing.assert_close(out.U["tilde"], model.De(z_o if normalised else raw))
+
+
 def test_prediction_does_not_choose_the_mode():
     "`predict` computes in the mode that the model is in; predict_split switches dropout off."
     batch, model = drawn(), made(dropout=0.5)

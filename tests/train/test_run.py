@@ -547,6 +547,28 @@ def test_a_disk_that_refuses_tensorboard_is_named(store, tmp_path, monkeypatch):
         train(store, out=tmp_path / "r")
 
 
+@pytest.mark.parametrize("name", ["config.json", "best.safetensors", "history.jsonl", "README.md"])
+def test_a_disk_that_refuses_a_file_is_named(name, store, tmp_path, monkeypatch):
+    def full(path, data):
+        if path.name == name:
+            raise OSError(28, "No space left on device", str(path.parent / ".x.abc"))
+        write_whole(path, data)
+
+    monkeypatch.setattr("carat.train.run.write_whole", full)
+    with pytest.raises(CaratError, match=rf"r/{name} cannot be written: No space left on device$"):
+        train(store, replace(QUICK, epochs=1), out=tmp_path / "r")
+
+
+def test_a_loss_that_is_gone_is_named(store):
+    class Moody(Bag):
+        def losses(self, batch):
+            terms = super().losses(batch)
+            return terms if len(self.seen) < 2 else {"loss": terms["loss"]}
+
+    with pytest.raises(CaratError, match="this step has no loss bce, and earlier steps had"):
+        fit(Moody(make_model("bag", store).config), store, QUICK, progress=False)
+
+
 def test_a_run_that_fails_early_gives_its_folder_back(store, tmp_path, monkeypatch):
     "Also where it fails between the lock and the first epoch."
 
