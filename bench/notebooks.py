@@ -33,12 +33,10 @@ def cells(path):
 
 
 def without_ipython():
-    "A stand-in for the one module of IPython that chapters use."
-    display = types.ModuleType("IPython.display")
+    "A stand-in for the one module of IPython that chapters use; Matplotlib then asks for no other."
+    display = sys.modules["IPython.display"] = types.ModuleType("IPython.display")
     display.Markdown = display.HTML = display.SVG = str
     display.display = print
-    sys.modules["IPython"] = types.ModuleType("IPython")
-    sys.modules["IPython.display"] = display
 
 
 def run(path):

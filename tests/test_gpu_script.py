@@ -1,5 +1,7 @@
 """bench/gpu.sh runs on a machine that is seldom at hand, so what it names is checked here."""
 
+import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -88,3 +90,42 @@ def test_without_a_gpu_it_refuses_in_a_sentence(tmp_path):
     done = script(1, tmp_path, WORK=str(tmp_path / "work"), CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 1
     assert "sees no GPU" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    "bench/gpu.py as a module, on the CPU."
+    monkeypatch.setenv("DEVICE", "cpu")
+    spec = importlib.util.spec_from_file_location("gpu", ROOT / "bench/gpu.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "gpu", module)  # where its dataclass looks for types
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_failed_and_a_slow_step_do_not_stop_the_others(gpu, tmp_path):
+    part, found = gpu.Part(1, tmp_path), tmp_path / "found.json"
+    kept = f"open({str(found)!r}, 'w').write('partial'); import time; time.sleep(60)"
+    steps = [
+        gpu.Step("fails", [sys.executable, "-c", "raise SystemExit(3)"], ()),
+        gpu.Step("lacks", [sys.executable, "-c", ""], ("no_such_module",)),
+        gpu.Step("slow", [sys.executable, "-c", kept], (), 5.5, found),
+        gpu.Step("fine", [sys.executable, "-c", "print('said by fine')"], ()),
+    ]
+    steps[2].after = lambda step: step.figures.append(step.found.read_text())
+    for step in steps:
+        part.run(step)
+    assert part.close() == 1
+    assert [s.status for s in steps] == ["failed", "left out", "stopped", "done"]
+    assert steps[1].figures == ["for want of no_such_module"] and steps[2].figures == ["partial"]
+    report = json.loads((tmp_path / "gpu_part1.json").read_text())
+    assert [s["status"] for s in report["steps"]] == [s.status for s in steps]
+    assert "said by fine" in (tmp_path / "gpu_part1.log").read_text()
+
+
+def test_no_step_starts_when_the_time_of_a_part_is_up(gpu, tmp_path):
+    part = gpu.Part(2, tmp_path)
+    part.end = 0
+    late = gpu.Step("late", [sys.executable, "-c", "raise SystemExit(1)"], ())
+    part.run(late)
+    assert late.status == "late" and part.close() == 1
