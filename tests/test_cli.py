@@ -443,6 +443,15 @@ def test_all_figures_of_a_run_as_vectors(folder, tmp_path):
     assert all("<svg" in text for text in drawn.values())
 
 
+def test_there_is_one_option_for_steps_and_its_name_is_said(folder, tmp_path, capsys):
+    line = ["train", folder / "twin.h5", "--out", tmp_path / "r", "--max-steps", 200]
+    with pytest.raises(SystemExit) as stopped:
+        carat(*line)
+    said = capsys.readouterr()
+    assert stopped.value.code == 2 and "--model.max-steps" in said.out + said.err
+    assert not (tmp_path / "r").exists()
+
+
 def test_results_are_not_overwritten_unasked(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(folder)
     for command, out in (("predict", "kept.csv"), ("evaluate", "kept.json")):
