@@ -14,6 +14,7 @@ traffic is counted as if no two operations shared a pass over memory. The JSON f
 import argparse
 import ast
 import json
+import math
 import os
 import platform
 import resource
@@ -53,6 +54,31 @@ def _(E, on, n, *rest, **kw):
 def _(g, lse, E, on, n, *rest, **kw):
     pairs = n * E[0] - n * n // 2  # those with a row of the batch
     return 2 * E[1] * (2 * pairs + n * n // 2)  # similarities again, then gradients down and across
+
+
+def lstm_flop(x, weights):
+    "Operations of an LSTM layer: every weight meets every step of every sample."
+    return 2 * x[0] * x[1] * sum(math.prod(w) for w in weights)
+
+
+@register_flop_formula(torch.ops.aten.mkldnn_rnn_layer)
+def _(x, w_input, w_state, *rest, **kw):
+    return lstm_flop(x, [w_input, w_state])
+
+
+@register_flop_formula(torch.ops.aten.mkldnn_rnn_layer_backward)
+def _(x, w_input, w_state, *rest, **kw):
+    return 2 * lstm_flop(x, [w_input, w_state])  # gradients of the input and of the weights
+
+
+@register_flop_formula(torch.ops.aten._cudnn_rnn)
+def _(x, weights, *rest, **kw):
+    return lstm_flop(x, [w for w in weights if len(w) == 2])
+
+
+@register_flop_formula(torch.ops.aten._cudnn_rnn_backward)
+def _(x, weights, *rest, **kw):
+    return 2 * lstm_flop(x, [w for w in weights if len(w) == 2])
 
 
 class Traffic(TorchDispatchMode):

@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..core import CaratError
-from .layers import CrossLayer
-from .packing import dropout
+from .layers import CrossLayer, cross_attention
+from .packing import Packing, dropout
 
 # %% ../../nbs/52_crossmodal.ipynb #b07c306c
 def sinusoids(
@@ -92,35 +92,34 @@ class CrossEncoder(nn.Module):
         mask: torch.Tensor,  # (B, Q) bool, True where a step exists; holes are allowed
         source: torch.Tensor | None = None,  # (B, K, d); None: the target itself, updated
         source_mask: torch.Tensor | None = None,  # (B, K) bool
+        # of target and source, grouped by the same lengths: only steps that exist are computed
+        packings: tuple[Packing, Packing] | None = None,
     ) -> torch.Tensor:  # (B, Q, d), zero where masked, unless `masked` is False
         "The steps of the target after all layers."
         h, keys = self.embed(x, mask), mask
         if source is not None and source_mask is not None:
             source, keys = self.embed(source, source_mask), source_mask
-        allowed = offset_mask(h.shape[1], keys.shape[1], h.device) if self.causal else None
         p = (self.attention_dropout, self.dropout) if self.training else (0.0, 0.0)
+        if packings is not None:
+            return self._packed(h, source, p, *packings)
+        allowed = offset_mask(h.shape[1], keys.shape[1], h.device) if self.causal else None
         for layer in self.layers:
             read = h if source is None else source
             h = layer(h, read, keys if self.masked else None, allowed, p)
         h = self.norm(h)
         return h.masked_fill(~mask[..., None], 0) if self.masked else h
 
-# %% ../../nbs/52_crossmodal.ipynb #632dab56
-def _last(mask):
-    "The number of steps up to the last that exists, at least 1: (B, T) bool -> (B,)"
-    number = torch.arange(1, mask.shape[1] + 1, device=mask.device)
-    return (mask * number).amax(1).clamp(min=1)
+    def _packed(self, h, source, p, target, other):
+        def attend(q, kv):
+            parts = zip(target.spread(q), other.spread(kv), other.groups, strict=True)
+            heads = self.layers[0].heads
+            return target.collect([cross_attention(*part, heads, p=p[0]) for part in parts])
 
-# %% ../../nbs/52_crossmodal.ipynb #0413aafb
-def _groups(masks, parts=4, least=16):
-    "Samples of similar length, and the length of each of their sequences"
-    last = torch.stack([_last(mask) for mask in masks])  # (M, B)
-    longest = last.amax(0)  # (B,)
-    width = max(least, -(-int(longest.max()) // parts))
-    group = (longest - 1) // width
-    for g in group.unique():
-        rows = (group == g).nonzero()[:, 0]
-        yield rows, last[:, rows].amax(1).tolist()
+        h = target.pack(h)  # (n, d)
+        source = None if source is None else other.pack(source)
+        for layer in self.layers:
+            h = layer(h, h if source is None else source, p=p, attend=attend)
+        return target.unpack(self.norm(h))
 
 # %% ../../nbs/52_crossmodal.ipynb #109161f3
 class CrossModal(nn.Module):
@@ -147,7 +146,9 @@ class CrossModal(nn.Module):
             raise CaratError(
                 f"cross-modal attention needs at least two modalities, not only {modalities!r}"
             )
-        self.masked = how.get("masked", True)
+        # the published masks depend on padding
+        self.can_pack = how.get("masked", True) and not how.get("causal", False)
+        self.packed: bool | None = None  # None: on a CPU, unless compiled
         self.pairs = [(m, s) for m in range(M) for s in range(M) if s != m]  # target, source
         rates = [drop[min(s, len(drop) - 1)] for _, s in self.pairs]
         self.cross = nn.ModuleList(CrossEncoder(d, layers, heads, p, **how) for p in rates)
@@ -160,26 +161,26 @@ class CrossModal(nn.Module):
         mask: dict[str, torch.Tensor],  # modality -> (B, T_m) bool, True where a step exists
     ) -> dict[str, torch.Tensor]:  # modality -> (B, T_m, (M - 1) d), zero where masked
         "The memory of each modality."
-        one = h[self.modalities[0]]
-        if not self.masked or one.device.type != "cpu" or torch.compiler.is_compiling():
-            return self._fuse(h, mask)
-        order, parts = [], []
-        for rows, lengths in _groups([mask[m] for m in self.modalities]):
-            cut = dict(zip(self.modalities, lengths, strict=True))
-            part = ({m: v[m][rows, : cut[m]] for m in cut} for v in (h, mask))
-            parts.append(self._fuse(*part))
-            order.append(rows)
-        back = torch.cat(order).argsort()
-        return {m: self._join([p[m] for p in parts], mask[m].shape[1])[back] for m in parts[0]}
-
-    def _fuse(self, h, mask):
+        packings = self._packings(mask)
         read = {m: [] for m in self.modalities}
         for (m, s), encoder in zip(self.pairs, self.cross, strict=True):
             m, s = self.modalities[m], self.modalities[s]
-            read[m].append(encoder(h[m], mask[m], h[s], mask[s]))
-        memories = zip(self.modalities, self.memory, strict=True)
-        return {m: memory(torch.cat(read[m], -1), mask[m]) for m, memory in memories}
+            pair = packings and (packings[m], packings[s])
+            read[m].append(encoder(h[m], mask[m], h[s], mask[s], pair))
+        out = {}
+        for m, memory in zip(self.modalities, self.memory, strict=True):
+            own = packings and (packings[m], packings[m])
+            out[m] = memory(torch.cat(read[m], -1), mask[m], packings=own)
+        return out
 
-    @staticmethod
-    def _join(parts, T):
-        return torch.cat([F.pad(p, (0, 0, 0, T - p.shape[1])) for p in parts])
+    def _packings(self, mask):
+        "A packing of each modality, all of the same groups of samples; None where padding stays"
+        packed, one = self.packed, mask[self.modalities[0]]
+        if packed is None:
+            packed = one.device.type == "cpu" and not torch.compiler.is_compiling()
+        if not packed or not self.can_pack:
+            return None
+        longest = torch.stack([mask[m].sum(1) for m in self.modalities]).amax(0)  # (B,)
+        if not longest.any():
+            return None
+        return {m: Packing(mask[m], by=longest) for m in self.modalities}

@@ -6,6 +6,9 @@
 __all__ = ['Stack', 'cross_attention', 'CrossLayer', 'LabelDecoder', 'side_by_side', 'reverse_gradient']
 
 # %% ../../nbs/44_layers.ipynb #e5ef1b3f
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -13,7 +16,7 @@ from torch.nn import functional as F
 from ..batch import Batch
 from ..core import CaratError
 from .encoder import self_attention
-from .packing import Packing, dropout
+from .packing import Packing, dot_product_attention, dropout
 
 # %% ../../nbs/44_layers.ipynb #4264ed3d
 _ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu}
@@ -126,11 +129,11 @@ def cross_attention(
     if keys is None and allowed is None:
         out = F.scaled_dot_product_attention(q, k, v, dropout_p=p)
         return out.transpose(1, 2).flatten(2)
-    may = q.new_ones(q.shape[0], 1, k.shape[2], dtype=torch.bool)  # (B, ., K)
-    may = may if keys is None else keys[:, None]
+    may = q.new_ones(1, dtype=torch.bool) if keys is None else keys[:, None]
     may = may if allowed is None else may & allowed
+    may = may.expand(q.shape[0], -1, k.shape[2])  # (B, 1 or Q, K)
     none = ~may.any(2, keepdim=True)  # (B, ., 1)
-    out = F.scaled_dot_product_attention(q, k, v, (may | none)[:, None], dropout_p=p)
+    out = dot_product_attention((q, k, v), may | none, p)
     return out.transpose(1, 2).flatten(2).masked_fill(none, 0)
 
 # %% ../../nbs/44_layers.ipynb #ddd56f9f
@@ -165,17 +168,17 @@ class CrossLayer(nn.Module):
         keys: torch.Tensor | None = None,  # (B, K) bool, True where a source step exists
         allowed: torch.Tensor | None = None,  # (Q, K) or (B, Q, K) bool: who may attend to whom
         p: tuple[float, float] = (0.0, 0.0),  # dropout of attention weights, and of all else
+        # takes queries and keys with values; `cross_attention` with the above where not given
+        attend: Callable | None = None,
     ) -> torch.Tensor:  # (B, Q, d)
         "The attending steps after the layer."
+        if attend is None:
+            how = dict(keys=keys, heads=self.heads, allowed=allowed, p=p[0])
+            attend = partial(cross_attention, **how)
         around = self.around_attention
         if around.norm_first:
             source = around.norm(source)
-
-        def attend(x):
-            out = cross_attention(self.q(x), self.kv(source), keys, self.heads, allowed, p[0])
-            return self.out(out)
-
-        h = around(h, attend, p[1])
+        h = around(h, lambda x: self.out(attend(self.q(x), self.kv(source))), p[1])
         return self.around_feed_forward(h, lambda x: self.feed_forward(x, p[1]), p[1])
 
 # %% ../../nbs/44_layers.ipynb #86d8d8a7

@@ -34,13 +34,18 @@ def _inverse(index, rows):
     return index.new_full((rows,), len(index)).index_copy_(0, index, number)
 
 # %% ../../nbs/78_packing.ipynb #c7f03dc7
-def _lengths(count, T, width, most):
-    "Padded length of each group, and the lengths of its samples; count (B,) is sorted"
-    for multiple in sorted({-(-c // width) * width for c in count.tolist() if c}):
-        t = min(multiple, T)
-        together = count[(count > multiple - width) & (count <= multiple)]
-        for c in together.split(max(most // t, 1)):
-            yield t, c
+def _sizes(length, T, width, most):
+    "The number of samples in each group; length (B,) is sorted, and without zeros"
+    for multiple in sorted({-(-n // width) * width for n in length.tolist()}):
+        together = ((length > multiple - width) & (length <= multiple)).nonzero()
+        for part in together.split(max(most // min(multiple, T), 1)):
+            yield len(part)
+
+
+def _group(count, T, width):
+    "Which of its padded steps exist in a group of samples: count (b,) -> (b, t) bool"
+    t = -(-int(count.max().clamp(min=1)) // width) * width
+    return torch.arange(min(t, T), device=count.device) < count[:, None]
 
 # %% ../../nbs/78_packing.ipynb #ee5453e2
 class Packing:
@@ -51,16 +56,20 @@ class Packing:
         mask: torch.Tensor,  # (B, T) bool, True where a step exists; holes are allowed
         width: int = 16,  # samples whose lengths round up to the same multiple attend together
         most: int = 1024,  # padded steps of a group; a group may hold one longer sample
+        # (B,) lengths by which samples are grouped, none below those of the mask; where not given,
+        # those of the mask
+        by: torch.Tensor | None = None,
     ):
         B, self.T = mask.shape
-        count, order = mask.sum(1).sort()  # (B,) shortest sample first
+        count = mask.sum(1)  # (B,)
+        length, order = (count if by is None else by).sort()  # shortest sample first
         sample, self.step = mask[order].nonzero(as_tuple=True)  # (n,)
         self.index = order[sample] * self.T + self.step  # (n,) among the B T steps
         self.back = _inverse(self.index, B * self.T)
-        self.groups = [
-            torch.arange(t, device=mask.device) < c[:, None]  # (b, t) bool, left-justified
-            for t, c in _lengths(count, self.T, width, most)
-        ]
+        T = self.T if by is None else int(length[-1])
+        sizes = list(_sizes(length[length > 0], T, width, most))
+        counts = count[order][length > 0].split(sizes) if sizes else ()
+        self.groups = [_group(c, self.T, width) for c in counts]  # (b, t) bool, left-justified
         padded = [keys.flatten() for keys in self.groups]
         self.place = torch.cat(padded).nonzero()[:, 0] if padded else self.index
         self.place_back = _inverse(self.place, sum(len(keys) for keys in padded))
@@ -79,6 +88,24 @@ class Packing:
         "The rows at the steps that they came from."
         return _Move.apply(h, self.back, self.index).unflatten(0, (-1, self.T))
 
+    def spread(
+        self,
+        h: torch.Tensor,  # (n, d)
+    ) -> list[torch.Tensor]:  # (b, t, d) each, zero where there is no step
+        "The rows in their groups."
+        sizes = [keys.numel() for keys in self.groups]
+        parts = _Move.apply(h, self.place_back, self.place).split(sizes)
+        shapes = [(*keys.shape, h.shape[1]) for keys in self.groups]
+        return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+    def collect(
+        self,
+        parts: list[torch.Tensor],  # (b, t, d) each
+    ) -> torch.Tensor:  # (n, d)
+        "The rows of all groups as one list."
+        rows = torch.cat([part.flatten(0, 1) for part in parts])
+        return _Move.apply(rows, self.place, self.place_back)
+
     def attend(
         self,
         qkv: torch.Tensor,  # (n, 3d) queries, keys and values of the rows
@@ -87,13 +114,8 @@ class Packing:
         "Attention over packed steps: each sees the steps of its own sample."
         if not self.groups:
             return qkv[:, : qkv.shape[1] // 3]  # a batch without a single step
-        sizes = [keys.numel() for keys in self.groups]
-        parts = _Move.apply(qkv, self.place_back, self.place).split(sizes)
-        out = [
-            attention(part.view(*keys.shape, -1), keys).flatten(0, 1)
-            for part, keys in zip(parts, self.groups, strict=True)
-        ]
-        return _Move.apply(torch.cat(out), self.place, self.place_back)
+        parts = zip(self.spread(qkv), self.groups, strict=True)
+        return self.collect([attention(part, keys) for part, keys in parts])
 
 # %% ../../nbs/78_packing.ipynb #770707d8
 def _shared_bits(x, p):
@@ -136,22 +158,24 @@ class _Softmax(torch.autograd.Function):
         return backward(grad.to(high), y.to(high), -1, high).to(y.dtype)
 
 # %% ../../nbs/78_packing.ipynb #15080a6b
-def _with_dropout(qkv, keys, p):
-    "Attention as product, softmax, product: qkv (3, B, heads, T, w) -> (B, heads, T, w)"
-    _, B, heads, T, w = qkv.shape
-    q, k, v = qkv.contiguous().flatten(1, 2)  # (B heads, T, w)
-    bias = q.new_zeros(B, 1, 1, T).masked_fill_(~keys[:, None, None], -torch.inf)
-    bias = bias.expand(B, heads, 1, T).flatten(0, 1)  # (B heads, 1, T)
-    alpha = _Softmax.apply(torch.baddbmm(bias, q, k.mT, alpha=w**-0.5))  # (B heads, T, T)
-    return torch.bmm(dropout(alpha, p), v).view(B, heads, T, w)
+def _with_dropout(q, k, v, keys, p):
+    "Attention as product, softmax, product: q (B, heads, Q, w) -> (B, heads, Q, w)"
+    B, heads, Q, w = q.shape
+    q, k, v = (x.flatten(0, 1) for x in (q, k, v))  # (B heads, ., w)
+    bias = q.new_zeros(keys.shape).masked_fill_(~keys, -torch.inf)  # (B, 1 or Q, K)
+    bias = bias[:, None].expand(-1, heads, -1, -1).flatten(0, 1)  # (B heads, 1 or Q, K)
+    alpha = _Softmax.apply(torch.baddbmm(bias, q, k.mT, alpha=w**-0.5))  # (B heads, Q, K)
+    return torch.bmm(dropout(alpha, p), v).view(B, heads, Q, w)
 
 # %% ../../nbs/78_packing.ipynb #f63501ed
 def dot_product_attention(
-    qkv: torch.Tensor,  # (3, B, heads, T, w) queries, keys and values
-    keys: torch.Tensor,  # (B, T) bool, True where a key may be attended to
+    qkv,  # queries (B, heads, Q, w), keys (B, heads, K, w) and values (B, heads, K, w)
+    keys: torch.Tensor,  # (B, K) or (B, Q, K) bool, True where a key may be attended to
     p: float = 0.0,  # probability with which an attention weight is dropped
-) -> torch.Tensor:  # (B, heads, T, w)
+) -> torch.Tensor:  # (B, heads, Q, w)
     "torch's `scaled_dot_product_attention`; on a CPU with cheaper dropout and softmax."
-    if p and qkv.device.type == "cpu":
-        return _with_dropout(qkv, keys, p)
-    return F.scaled_dot_product_attention(*qkv, attn_mask=keys[:, None, None], dropout_p=p)
+    q, k, v = qkv
+    keys = keys[:, None] if keys.ndim == 2 else keys  # (B, 1 or Q, K)
+    if p and q.device.type == "cpu":
+        return _with_dropout(q, k, v, keys, p)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=keys[:, None], dropout_p=p)
