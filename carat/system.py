@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GROUP', 'Scores', 'System', 'Network', 'kinds', 'register', 'system', 'import_system', 'kind_of', 'recipe',
            'where_from', 'check_store_given', 'longest', 'unread', 'make_model', 'field_names', 'check_whole',
-           'check_config', 'check_batch']
+           'check_config', 'check_heads', 'check_batch', 'labels_of']
 
 # %% ../nbs/30_system.ipynb #c1265251
 import difflib
@@ -340,6 +340,19 @@ def check_config(
             _check_number(config, name, limit)
 
 
+def check_heads(
+    config,  # a configuration with a width d
+    *names: str,  # of its numbers of attention heads; "heads" where none is given
+):
+    "Raise `CaratError` where attention heads do not divide the width."
+    for name in names or ("heads",):
+        if config.d % (heads := getattr(config, name)):
+            raise CaratError(
+                f"{type(config).__name__}.d = {config.d} is not a multiple of {name} = {heads}: "
+                f"{name} must divide d"
+            )
+
+
 def _check_number(config, name, limit):
     kind, value = type(config).__name__, getattr(config, name)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
@@ -368,3 +381,12 @@ def check_batch(
             f"{len(config.labels)} ({', '.join(config.labels)})"
         )
     return torch.stack([batch.mask[m].any(1) for m in config.modalities], 1)
+
+
+def labels_of(
+    batch: Batch,  # one to learn from
+) -> torch.Tensor:  # (B, C)
+    "The labels that a loss needs. Raises `CaratError` where the batch has none."
+    if batch.y is None:
+        raise CaratError("this batch has no labels: a loss needs them (batch.y)")
+    return batch.y

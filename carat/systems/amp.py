@@ -22,7 +22,7 @@ from ..core import CaratError, Settings
 from ..distributed import ranks
 from ..nn.layers import LabelDecoder, Stack, reverse_gradient
 from ..nn.packing import dropout
-from ..system import Network, Scores, check_batch, check_config
+from ..system import Network, Scores, check_batch, check_config, check_heads, labels_of
 from .carat import attended
 
 # %% ../../nbs/58_amp.ipynb #transport
@@ -162,8 +162,7 @@ class AMPConfig(Settings):
             "masses": ("reached", "nominal"),
         }
         check_config(self, whole, ("epsilon", "scale"), shares, weights, choices)
-        if self.d % self.heads:
-            raise CaratError(f"AMPConfig.heads is {self.heads}; it must divide d, {self.d}")
+        check_heads(self)
 
 # %% ../../nbs/58_amp.ipynb #init
 @torch.no_grad()
@@ -265,17 +264,13 @@ class AMP(Network):
 
     def losses(self, batch: Batch) -> dict:
         "AMP Eq. 3 and its terms. Raises `CaratError` where the batch has no labels."
-        if batch.y is None:
-            raise CaratError("the batch has no labels, so there is nothing to learn from")
-        c = self.config
+        c, y = self.config, labels_of(batch)
         x, mask = self.inputs(batch)
         clean = self.branch(x, mask)
         _, A = self.hidden(clean.encoded, mask)
         masked = self.branch({m: x[m] * (1 - A[m])[..., None] for m in x}, mask)
         how = c.gamma_pos, c.gamma_neg, c.margin
-        first, second = (
-            c.scale * asymmetric_loss(b.scores, batch.y, *how) for b in (clean, masked)
-        )
+        first, second = (c.scale * asymmetric_loss(b.scores, y, *how) for b in (clean, masked))
         self._clean = clean.scores.detach(), clean.dtype
         loss = first + c.masked_weight * second
         return {"loss": loss, "asymmetric": first, "asymmetric_masked": second}

@@ -24,7 +24,7 @@ from ..nn.pooling import ModalityHeads, bce, classification_loss, max_pool
 from ..nn.prototypes import Prototypes
 from ..nn.reconstruction import ModalityMLP, Reconstruction, reconstruction_loss
 from ..nn.shuffle import AggregationHead, aggregation_loss, draw_shuffle
-from ..system import Network, Scores, check_batch, check_config
+from ..system import Network, Scores, check_batch, check_config, check_heads, labels_of
 
 # %% ../../nbs/28_carat.ipynb #9d37b2aa
 @dataclass(frozen=True)
@@ -203,8 +203,7 @@ def _check_layers(c):
             f"CaratConfig.layers has {len(c.layers)} numbers for {len(c.modalities)} modalities "
             f"({', '.join(c.modalities)}); give one number per modality"
         )
-    if c.d % c.heads:
-        raise CaratError(f"CaratConfig.d = {c.d} is not a multiple of heads = {c.heads}")
+    check_heads(c)
 
 # %% ../../nbs/28_carat.ipynb #dfa5d16d
 @dataclass
@@ -399,9 +398,7 @@ class CARAT(Network):
         draws: tuple | None = None,  # sample and modality indices of the shuffle, else drawn
     ) -> dict:  # "loss" (Eq. 15) and its terms before their weights
         "The objective; in training mode it also moves the queue and the prototypes."
-        c, y = self.config, batch.y
-        if y is None:
-            raise CaratError("this batch has no labels: a loss needs them (batch.y)")
+        c, y = self.config, labels_of(batch)
         U_o, present, attention = self.extract(batch)
         if batch.total:  # from here on all ranks see all samples
             U_o, present, y = (gather_rows(v, batch.total) for v in (U_o, present, y))

@@ -20,7 +20,7 @@ from ..nn.attention import LabelAttention
 from ..nn.encoder import Encoder
 from ..nn.pooling import ModalityHeads, bce
 from ..nn.reconstruction import Reconstruction, reconstruction_loss
-from ..system import Network, Scores, check_batch, check_config
+from ..system import Network, Scores, check_batch, check_config, check_heads, labels_of
 
 # %% ../../nbs/59_fusion.ipynb #18db3fa7
 def alignment_loss(
@@ -103,8 +103,7 @@ class FusionConfig(Settings):
                 f"FusionConfig.layers has {len(layers)} numbers for {M} modalities; "
                 "give one number per modality, or one for all"
             )
-        if self.d % self.heads:
-            raise CaratError(f"FusionConfig.d = {self.d} is not a multiple of heads = {self.heads}")
+        check_heads(self)
 
 # %% ../../nbs/59_fusion.ipynb #c159b179
 class Fusion(Network):
@@ -164,10 +163,8 @@ class Fusion(Network):
         return logits, reconstruction_loss(U, [U_alpha], present, "mse")[0]
 
     def losses(self, batch: Batch) -> dict:
-        if batch.y is None:
-            raise CaratError("this batch has no labels: a loss needs them (batch.y)")
+        y = labels_of(batch)
         U, present = self.extract(batch)
-        y = batch.y
         if batch.total:
             U, present, y = (gather_rows(v, batch.total) for v in (U, present, y))
         if self.training and self.config.fusion == "reconstruction":

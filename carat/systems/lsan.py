@@ -16,9 +16,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..batch import Batch
-from ..core import CaratError, Settings
+from ..core import Settings
 from ..nn.pooling import bce
-from ..system import Network, Scores, check_batch, check_config
+from ..system import Network, Scores, check_batch, check_config, labels_of
 from .sgm import BiLSTM, EarlyFusion
 
 # %% ../../nbs/50_lsan.ipynb #594c4bbd
@@ -171,9 +171,8 @@ class LSAN(Network):
     def losses(self, batch: Batch) -> dict:
         "The mean cross-entropy over samples and labels."
         some = check_batch(self.config, batch).any(1, keepdim=True)  # (B, 1)
-        if batch.y is None:
-            raise CaratError("this batch has no labels: a loss needs them (batch.y)")
-        loss = bce(self.logits(self.represent(batch).M), batch.y, some, batch.weight)
+        y = labels_of(batch)
+        loss = bce(self.logits(self.represent(batch).M), y, some, batch.weight)
         return {"loss": loss / len(batch) if self.config.divided else loss}
 
     @torch.no_grad()

@@ -18,12 +18,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..batch import Batch
-from ..core import CaratError, Settings
+from ..core import Settings
 from ..distributed import gather_rows
 from ..nn.align import left_justified
 from ..nn.layers import Stack, reverse_gradient
 from ..nn.pooling import bce
-from ..system import Network, Scores, check_batch, check_config
+from ..system import Network, Scores, check_batch, check_config, check_heads, labels_of
 
 # %% ../../nbs/54_misa.ipynb #cmd
 def _mean(x, counts):
@@ -205,8 +205,7 @@ class MISAConfig(Settings):
     def __post_init__(self):
         check_config(self, _SIZES, (), ("dropout", "dropout_fusion"), _WEIGHTS, _CHOICES)
         object.__setattr__(self, "standardised", tuple(self.standardised))
-        if self.d % self.heads:
-            raise CaratError(f"MISAConfig.d = {self.d} is not a multiple of heads = {self.heads}")
+        check_heads(self)
 
 # %% ../../nbs/54_misa.ipynb #parts
 def standardised(
@@ -309,9 +308,7 @@ class MISA(Network):
 
     def losses(self, batch: Batch) -> dict:
         "The objective and its four terms before their weights."
-        c, y = self.config, batch.y
-        if y is None:
-            raise CaratError("this batch has no labels: a loss needs them (batch.y)")
+        c, y = self.config, labels_of(batch)
         split = self.split(batch)
         logits, tensors = self.head(self.fuse(split)), list(vars(split).values())
         domains = self.domains(split.shared) if c.similarity == "adversarial" else None

@@ -17,12 +17,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..batch import Batch
-from ..core import CaratError, Settings
+from ..core import Settings
 from ..data.benchmarks import MAX_STEPS
 from ..nn.encoder import Encoder
 from ..nn.layers import side_by_side
 from ..nn.pooling import bce
-from ..system import Network, Scores, check_batch, check_config
+from ..system import Network, Scores, check_batch, check_config, check_heads, labels_of
 
 # %% ../../nbs/51_ml_gcn.ipynb #counted
 def counted(
@@ -108,8 +108,7 @@ class MLGCNConfig(Settings):
 
     def __post_init__(self):
         check_config(self, _SIZES, ("tau",), ("dropout", "p"), choices=_CHOICES)
-        if self.d % self.heads:
-            raise CaratError(f"MLGCNConfig.d = {self.d} is not a multiple of heads = {self.heads}")
+        check_heads(self)
 
 # %% ../../nbs/51_ml_gcn.ipynb #label-graph-code
 class LabelGraph(nn.Module):
@@ -213,10 +212,9 @@ class MLGCN(Network):
 
     def losses(self, batch: Batch) -> dict:
         "The cross-entropy of all labels; a sample without any modality does not count."
-        if batch.y is None:
-            raise CaratError("this batch has no labels: a loss needs them (batch.y)")
+        y = labels_of(batch)
         some = check_batch(self.config, batch).any(1, keepdim=True)
-        return {"loss": bce(self.logits(self.features(batch)), batch.y, some, batch.weight)}
+        return {"loss": bce(self.logits(self.features(batch)), y, some, batch.weight)}
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> Scores:

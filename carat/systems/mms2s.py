@@ -18,7 +18,7 @@ from ..core import CaratError, Settings
 from ..nn.crossmodal import CrossModal
 from ..nn.layers import CrossLayer, Stack, cross_attention
 from ..nn.packing import dropout
-from ..system import Network, Scores, check_batch, check_config
+from ..system import Network, Scores, check_batch, check_config, check_heads, labels_of
 from carat.systems.sgm import (
     BEGIN,
     END,
@@ -100,8 +100,7 @@ class MMS2SConfig(Settings):
             raise CaratError(
                 f"MMS2SConfig.attention_dropout is {rates}; it must be two shares in [0, 1)"
             )
-        if self.d % self.heads:
-            raise CaratError(f"MMS2SConfig.heads is {self.heads} and does not divide d = {self.d}")
+        check_heads(self)
         if len(self.modalities) < 2:
             raise CaratError(
                 "MMS2S reads one modality for another, so it needs at least two modalities, "
@@ -190,9 +189,7 @@ class MMS2S(Network):
     def losses(self, batch: Batch) -> dict:
         "Cross-entropy of the next token, summed over a sample's tokens, with label smoothing."
         present = check_batch(self.config, batch)
-        if batch.y is None:
-            raise CaratError("this batch has no labels: a loss needs them (batch.y)")
-        target = label_sequence(batch.y, self.order)  # (B, C + 1)
+        target = label_sequence(labels_of(batch), self.order)  # (B, C + 1)
         fed = F.pad(target[:, :-1], (1, 0), value=BEGIN)
         logits, _ = self.decode(self.encode(batch), batch.mask, fed)
         counts = present.any(1)  # a sample without any modality counts nowhere

@@ -22,7 +22,7 @@ from ..nn.crossmodal import CrossModal, offset_mask, sinusoids
 from ..nn.layers import CrossLayer
 from ..nn.packing import dropout
 from ..nn.pooling import bce
-from ..system import Network, Scores, check_batch, check_config, recipe
+from ..system import Network, Scores, check_batch, check_config, check_heads, labels_of, recipe
 
 # %% ../../nbs/53_mult.ipynb #5c4d3542
 def last_existing(
@@ -69,8 +69,7 @@ class MulTConfig(Settings):
         whole = {name: 1 for name in sizes}
         check_config(self, whole, shares=["embed_dropout", "dropout"], choices=_CHOICES)
         _check_tuples(self)
-        if self.d % self.heads:
-            raise CaratError(f"MulTConfig.heads is {self.heads} and does not divide d = {self.d}")
+        check_heads(self)
         if len(self.modalities) < 2:
             raise CaratError(
                 "MulT reads one modality for another, so it needs at least two modalities, "
@@ -200,9 +199,8 @@ class MulT(Network):
         return self.out_layer(self.head(self.last_steps(batch)))
 
     def losses(self, batch: Batch) -> dict:
-        if batch.y is None:
-            raise CaratError("this batch has no labels, and training needs them")
-        return {"loss": bce(self.logits(batch), batch.y, weight=batch.weight)}
+        y = labels_of(batch)
+        return {"loss": bce(self.logits(batch), y, weight=batch.weight)}
 
     def predict(self, batch: Batch) -> Scores:
         return Scores(self.logits(batch).float().sigmoid())

@@ -20,7 +20,7 @@ from ..nn.attention import LabelAttention
 from ..nn.encoder import Encoder
 from ..nn.layers import side_by_side
 from ..nn.pooling import ModalityHeads, bce
-from ..system import Network, Scores, check_batch, check_config
+from ..system import Network, Scores, check_batch, check_config, check_heads, labels_of
 
 # %% ../../nbs/48_plain.ipynb #mean-pool
 def mean_pool(
@@ -56,8 +56,7 @@ class PlainConfig(Settings):
         check_config(self, whole, shares=["dropout"], choices=dict(fusion=("early", "late")))
         if len(self.depth) != 2:
             raise CaratError(f"PlainConfig.depth is {self.depth!r}: give two whole numbers")
-        if self.d % self.heads:
-            raise CaratError(f"PlainConfig.d = {self.d} is not a multiple of heads = {self.heads}")
+        check_heads(self)
 
 # %% ../../nbs/48_plain.ipynb #network
 class Plain(Network):
@@ -118,10 +117,9 @@ class Plain(Network):
 
     def losses(self, batch: Batch) -> dict:
         "The cross-entropy of all labels; a sample without any modality does not count."
-        if batch.y is None:
-            raise CaratError("this batch has no labels: a loss needs them (batch.y)")
+        y = labels_of(batch)
         logits, some = self(batch)
-        return {"loss": bce(logits, batch.y, some, batch.weight)}
+        return {"loss": bce(logits, y, some, batch.weight)}
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> Scores:

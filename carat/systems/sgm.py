@@ -19,10 +19,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..batch import Batch
-from ..core import CaratError, Settings
+from ..core import Settings
 from ..nn.align import left_justified
 from ..nn.layers import side_by_side
-from ..system import Network, Scores, check_batch, check_config
+from ..system import Network, Scores, check_batch, check_config, labels_of
 
 # %% ../../nbs/49_sgm.ipynb #333e2609
 PAD, UNKNOWN, BEGIN, END = range(4)  # tokens that are no labels
@@ -398,14 +398,13 @@ class SGM(Network):
     def losses(self, batch: Batch) -> dict:
         "Minus the logarithm of SGM Eq. 1, for the labels from frequent to rare."
         present = check_batch(self.config, batch)
-        if batch.y is None:
-            raise CaratError("this batch has no labels: a loss needs them (batch.y)")
-        target = label_sequence(batch.y, self.order)  # (B, C + 1)
+        y = labels_of(batch)
+        target = label_sequence(y, self.order)  # (B, C + 1)
         logits = self.decode(*self.encode(batch), given=target).logits
         nll = F.cross_entropy(logits.mT, target, ignore_index=PAD, reduction="none")
         counts = present.any(1)  # a sample without any modality counts nowhere
         if not self.config.empty_sets:
-            counts = counts & (batch.y > 0).any(1)
+            counts = counts & (y > 0).any(1)
         tokens = (target != PAD) & counts[:, None]  # (B, C + 1)
         n = counts.sum() if self.config.mean_over == "samples" else tokens.sum()
         return {"loss": (nll * tokens).sum() / n.clamp(min=1)}
