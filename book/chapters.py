@@ -112,9 +112,16 @@ def parsed(source):
         return ast.Module([], [])
 
 
+@lru_cache(None)
+def walked(node):
+    "A node and all below it."
+    return list(ast.walk(node))
+
+
+@lru_cache(None)
 def names_in(node):
     "All names that code uses: variables and attributes."
-    found = [n for n in ast.walk(node) if isinstance(n, (ast.Name, ast.Attribute))]
+    found = [n for n in walked(node) if isinstance(n, (ast.Name, ast.Attribute))]
     return {n.id if isinstance(n, ast.Name) else n.attr for n in found}
 
 

@@ -4,7 +4,19 @@ import importlib
 import inspect
 import re
 
-from book import ROOT, api, facts, measure, modules, moved, notebooks, read_notebook, reader, shown
+from book import (
+    ROOT,
+    api,
+    examples,
+    facts,
+    measure,
+    modules,
+    moved,
+    notebooks,
+    read_notebook,
+    reader,
+    shown,
+)
 from book.equations import CARAT, NUMBERS, tagged
 
 
@@ -87,6 +99,24 @@ def test_each_equation_has_one_home():
 
 def test_each_equation_has_chapter_symbol_and_proof_and_each_public_name_an_example():
     assert facts.facts().problems() == []
+
+
+STEPS = "it repeats a recorded step of published code, and only the tests have the recording"
+WITHOUT_A_CALL = {
+    "carat.system.System": "a protocol: nothing is made of it",
+    **{f"carat.systems.{kind}.replay": STEPS for kind in ("sgm", "lsan", "hhmpn", "tailor")},
+}
+
+
+def test_every_public_function_class_and_method_has_an_example_that_calls_it():
+    "A record is shown by the function that returns it; a constant by its value in its entry."
+    lacking = set()
+    for name, d in facts.facts().definitions.items():
+        e = d.example
+        returned = e is not None and e.via and d.name in examples.returned(e.via.node)
+        if examples.is_code(d) and not returned and not (e and e.calls):
+            lacking.add(name)
+    assert lacking == set(WITHOUT_A_CALL)
 
 
 def test_every_public_class_and_function_says_what_it_is():

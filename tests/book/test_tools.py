@@ -230,6 +230,36 @@ def test_the_first_use_is_the_example(trial):
     assert f.definitions["carat.trial.half"].example.code == loop
 
 
+def test_an_example_shows_what_it_calls(trial):
+    made = ("c", "x = half(4)"), ("c", "f = [half]"), ("c", "y = half(6)\nassert y == 3\nz = 1")
+    example = trial(EQ, HALF, *made).definitions["carat.trial.half"].example
+    assert example.code == "y = half(6)\nassert y == 3" and example.calls
+    mentioned = trial(EQ, HALF, ("c", "f = [half]")).definitions["carat.trial.half"].example
+    assert mentioned.code == "f = [half]" and not mentioned.calls
+
+
+THIRD = """#| export
+class third:
+    "A third of something."
+    def of(self, x):
+        "A third of x."
+        return x / 3
+    def forward(self, x):
+        "The same."
+        return x / 3"""
+
+
+def test_the_example_of_a_method_calls_it_on_its_class(trial):
+    cells = (
+        ("c", "print(other.of(3))"),
+        ("c", "def make():\n    return third()"),
+        ("c", "t = make()"),
+    )
+    f = trial(("c", THIRD), *cells, ("c", "print(t.of(6))"), ("c", "assert t(3) == 1"))
+    assert f.definitions["carat.trial.third.of"].example.code == "print(t.of(6))"
+    assert f.definitions["carat.trial.third.forward"].example.code == "assert t(3) == 1"
+
+
 def test_what_a_proof_is_about():
     for text, about in (
         ("# Evidence\n\n**It is the printed sum.** Note that", "It is the printed sum"),
