@@ -112,6 +112,13 @@ class CaratConfig(Settings):
         return cls.reference(**{**_RECOMMENDED, **kw})
 
     @classmethod
+    def lean(cls, **kw) -> "CaratConfig":
+        """Row 3 of Table 3, "only AGG": label attention and one classifier of all modalities.
+
+        It has none of CARAT's own parts, and is not worse without them (chapter 64)."""
+        return cls.recommended(**{**TABLE_3[3][1], **kw})
+
+    @classmethod
     def variant(
         cls,
         row: int,  # row of Table 3, 1 to 13
@@ -283,9 +290,11 @@ class CARAT(Network):
     Config = CaratConfig
     weighs = True
     meets = True  # in the contrast, the shuffle and the prototypes
-    # preset -> (configuration, training): what this book trains with, the paper, the published code
+    # preset -> (configuration, training): what this book trains with, what is left of it without
+    # the parts that do not pay, the paper, the published code
     recipes = {
         "recommended": ({**_REFERENCE, **_RECOMMENDED}, dict(lr=6e-5)),
+        "lean": ({**_REFERENCE, **_RECOMMENDED, **TABLE_3[3][1]}, dict(lr=6e-5)),
         "paper": ({}, {}),
         "reference": (
             _REFERENCE,
