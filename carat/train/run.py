@@ -70,6 +70,7 @@ def describe(
     return dict(
         format=RUN_FORMAT,
         model=dict(name=kind_of(type(model)), config=model.config.to_dict()),
+        order=list(model.config.modalities),  # also where a program sorts the names above
         preset=getattr(model, "preset", None),
         training=how.to_dict(),
         data=dict(
@@ -710,6 +711,9 @@ def _build(path: Path, info: dict, metrics: dict, version: int):
             info, state = _first_edition(info, state)
         training = TrainConfig.from_dict(info["training"])
         config = cls.Config.from_dict(info["model"]["config"])
+        order = list(config.modalities)
+        if info.get("order", order) != order:  # folders of older versions do not say
+            raise ValueError("its modalities are in another order than they were")
         _check_sizes(cls, config, state)
         model = cls(config)
         model.preset = info.get("preset")

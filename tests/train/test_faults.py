@@ -407,6 +407,9 @@ def test_a_sorted_configuration_is_refused(copy):
     sort_keys(copy / "config.json")
     with pytest.raises(CaratError, match="config.json is damaged or was replaced"):
         load_run(copy, "cpu")
+    sealed_anew(copy)  # the order of modalities is kept as a list, too
+    with pytest.raises(CaratError, match="in another order"):
+        load_run(copy, "cpu")
 
 
 @pytest.mark.parametrize("text", ["5", "{}", "NaN", "[" * 100_000, "null"])
