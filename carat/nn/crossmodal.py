@@ -66,7 +66,7 @@ class CrossEncoder(nn.Module):
             raise CaratError(f"a width of {d} cannot have {heads} heads: choose a divisor of {d}")
         self.attention_dropout, self.dropout = attention_dropout, dropout
         self.embed_dropout, self.positions = embed_dropout, positions
-        self.causal, self.masked = causal, masked
+        self.causal, self.masked, self.heads = causal, masked, heads
         one = (d, heads, 4 * d, True, "relu", 1e-5, bias)
         self.layers = nn.ModuleList(CrossLayer(*one) for _ in range(layers))
         self.norm = nn.LayerNorm(d)
@@ -112,8 +112,7 @@ class CrossEncoder(nn.Module):
     def _packed(self, h, source, p, target, other):
         def attend(q, kv):
             parts = zip(target.spread(q), other.spread(kv), other.groups, strict=True)
-            heads = self.layers[0].heads
-            return target.collect([cross_attention(*part, heads, p=p[0]) for part in parts])
+            return target.collect([cross_attention(*part, self.heads, p=p[0]) for part in parts])
 
         h = target.pack(h)  # (n, d)
         source = None if source is None else other.pack(source)
