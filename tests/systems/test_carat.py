@@ -148,6 +148,7 @@ def test_presets_are_these_configurations():
     made_from = {name: CaratConfig(**values) for name, (values, _) in CARAT.recipes.items()}
     assert made_from == {
         "recommended": CaratConfig.recommended(),
+        "lean": CaratConfig.lean(),
         "paper": CaratConfig(),
         "reference": CaratConfig.reference(),
     }
