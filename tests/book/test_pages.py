@@ -40,6 +40,7 @@ def test_pages(check):
 
 
 def test_every_chapter_can_be_downloaded_and_launched_where_there_is_an_address():
+    silent = 0
     for p in notebooks():
         raw = (HTML / "nbs" / f"{p.stem}.html").read_text(encoding="utf-8")
         for host in ("colab.research.google.com/github/", "kaggle.com/kernels/welcome?src="):
@@ -50,8 +51,10 @@ def test_every_chapter_can_be_downloaded_and_launched_where_there_is_an_address(
         assert source and (HTML / source[1]).read_bytes() == p.read_bytes(), p.name
         executed = re.search(r'href="\.\./(_executed/[^"]*\.ipynb)"', raw)
         assert executed, p.name
-        cells = read_notebook(HTML / executed[1]).cells
-        assert any(c.get("outputs") for c in cells if c.cell_type == "code"), p.name
+        code = [c for c in read_notebook(HTML / executed[1]).cells if c.cell_type == "code"]
+        assert code and all(c.get("execution_count") for c in code), p.name
+        silent += not any(c.get("outputs") for c in code)
+    assert silent <= 1  # the page on notation prints nothing
 
 
 def test_the_addresses_of_the_first_edition_lead_on():
