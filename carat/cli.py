@@ -109,7 +109,7 @@ def _mosei(
             hold sentiment.
         folds: With --csd: a JSON file that says which video is in which split; from the
             installed SDK where not given.
-        word_aligned: With --csd: a step a word in every modality; otherwise each
+        word_aligned: With --csd: one step per word in every modality; otherwise each
             modality keeps its own steps.
         words: With --csd: most words of an utterance; 60 where not given.
         text: With --csd: the file of word vectors, or none; found by name and width
@@ -169,7 +169,7 @@ def _mosei(
 
 # %% ../nbs/70_command_line.ipynb #7b7118b2
 def _m3ed(features: Path, out: Path, annotation: Path | None = None, overwrite: bool = False):
-    """Make a store of M3ED: a sample is a dialogue, a step an utterance.
+    """Make a store of M3ED: a sample is a dialogue, and a step is an utterance.
 
     Where the data are had: annotation.json is part of the M3ED release; the feature pickles and
     m3ed_data_60.pt are passed on separately. The official split has 685 / 126 / 179 dialogues. This
