@@ -128,11 +128,13 @@ class BiLSTM(nn.Module):
         self,
         d_in: int,  # width of the steps
         d: int,  # width of each direction
+        forget_bias: float = 0.0,  # added to the first biases of the forget gates
     ):
         super().__init__()
         self.forwards, self.backwards = (nn.LSTM(d_in, d, batch_first=True) for _ in range(2))
         for lstm in (self.forwards, self.backwards):
             nn.init.orthogonal_(lstm.get_parameter("weight_hh_l0"))
+            lstm.get_parameter("bias_hh_l0").data[d : 2 * d] += forget_bias  # the second gate
 
     def forward(
         self,
@@ -157,9 +159,11 @@ class UtteranceEncoder(nn.Module):
         self,
         d_in: int,  # width of the steps
         d: int,  # width of each direction of each LSTM
+        forget_bias: float = 0.0,  # as for `BiLSTM`
     ):
         super().__init__()
-        self.first, self.norm, self.second = BiLSTM(d_in, d), nn.LayerNorm(2 * d), BiLSTM(2 * d, d)
+        self.first, self.norm = BiLSTM(d_in, d, forget_bias), nn.LayerNorm(2 * d)
+        self.second = BiLSTM(2 * d, d, forget_bias)
 
     def forward(
         self,
@@ -174,7 +178,7 @@ class UtteranceEncoder(nn.Module):
 
 # %% ../../nbs/54_misa.ipynb #config
 _SIZES = dict.fromkeys(("d", "heads", "ff", "layers_fusion", "moments"), 1) | {"d_lstm": 0}
-_WEIGHTS = ("weight_sim", "weight_diff", "weight_recon")
+_LEAST = ("weight_sim", "weight_diff", "weight_recon", "forget_bias")  # at least 0
 _CHOICES = dict(similarity=("cmd", "adversarial"), row_lengths=("differentiated", "constant"))
 
 
@@ -185,6 +189,8 @@ class MISAConfig(Settings):
     modalities: dict = field(default_factory=dict)  # ordered: name -> width of a step
     labels: tuple[str, ...] = ()  # names of the C labels
     d_lstm: int = 0  # width of each direction of the LSTMs; 0: that of the modality, as published
+    # added to the biases of the LSTMs' forget gates before training; above 0 they remember longer
+    forget_bias: float = 0.0
     d: int = 128  # width of all representations
     layers_fusion: int = 1  # Transformer layers over the 2M representations
     heads: int = 2  # of their attention; must divide d
@@ -203,7 +209,7 @@ class MISAConfig(Settings):
     standardised: tuple[str, ...] = ()
 
     def __post_init__(self):
-        check_config(self, _SIZES, (), ("dropout", "dropout_fusion"), _WEIGHTS, _CHOICES)
+        check_config(self, _SIZES, (), ("dropout", "dropout_fusion"), _LEAST, _CHOICES)
         object.__setattr__(self, "standardised", tuple(self.standardised))
         check_heads(self)
 
@@ -254,10 +260,10 @@ class MISA(Network):
         ),
         "small": (
             dict(
-                **dict(d_lstm=24, d=64, ff=128, dropout=0.1),
+                **dict(d_lstm=48, forget_bias=3.0, d=64, ff=128, dropout=0.1),
                 **dict(weight_sim=0.1, weight_diff=0.03, weight_recon=0.1),
             ),
-            dict(lr=1e-3, epochs=8, batch_size=32),
+            dict(lr=5e-4, epochs=8, batch_size=32),
         ),
     }
 
@@ -268,7 +274,7 @@ class MISA(Network):
         self.private, self.rebuild = nn.ModuleDict(), nn.ModuleDict()
         for m, width in c.modalities.items():
             d_lstm = c.d_lstm or width
-            self.utterance[m] = UtteranceEncoder(width, d_lstm)
+            self.utterance[m] = UtteranceEncoder(width, d_lstm, c.forget_bias)
             self.project[m] = _project(4 * d_lstm, c.d)
             self.private[m], self.rebuild[m] = nn.Linear(c.d, c.d), nn.Linear(c.d, c.d)
         self.shared = nn.Linear(c.d, c.d)
