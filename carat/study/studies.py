@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CLUSTERS', 'SCORES', 'ERROR', 'RECORD', 'Row', 'Study', 'read_study', 'find_study', 'hold_out', 'make_stores',
-           'StudyRun', 'plan', 'Judged', 'judged', 'save_judged', 'load_judged', 'work', 'Estimate', 'until',
-           'run_study', 'outdated']
+           'StudyRun', 'plan', 'Judged', 'judged', 'save_judged', 'load_judged', 'work', 'run_study', 'outdated',
+           'Estimate', 'until']
 
 # %% ../../nbs/60_studies.ipynb #st60imp
 import hashlib
@@ -663,138 +663,6 @@ class _Here:
 
     close = stop
 
-# %% ../../nbs/60_studies.ipynb #st60clustercode
-class _Cluster:
-    "Runs on the workers of a Dask cluster."
-
-    def __init__(self, address: str):
-        try:
-            import distributed
-        except ImportError:
-            raise CaratError(
-                "--cluster needs dask.distributed: install it with pip install 'carat[cluster]'"
-            ) from None
-        self.address, self.active, self.dask = address, [], distributed
-        try:
-            self.client: Any = distributed.Client(address, timeout=20)
-        except (OSError, ValueError) as e:
-            raise CaratError(f"no Dask scheduler answers at {address} ({e})") from None
-        if any(n != 1 for n in self.client.nthreads().values()):
-            self.client.close()
-            raise CaratError("a worker trains one run at a time: start it with --nthreads 1")
-
-    @property
-    def jobs(self) -> int:
-        return max(1, len(self.client.nthreads()))
-
-    @property
-    def free(self) -> bool:
-        return len(self.active) < self.jobs
-
-    def start(self, run: StudyRun):
-        self.active.append((run, self.client.submit(_on_worker, run, pure=False)))
-
-    def ended(self, seconds: float) -> list[StudyRun]:
-        if self.client.status != "running":
-            raise CaratError(f"the Dask scheduler at {self.address} is gone: start it, and resume")
-        futures = [f for _, f in self.active]
-        try:
-            self.dask.wait(futures, timeout=seconds, return_when="FIRST_COMPLETED")
-        except (TimeoutError, self.dask.CancelledError):
-            pass
-        done = {f for _, f in self.active if f.done()}  # asked once: more may end meanwhile
-        gone = [(run, f) for run, f in self.active if f in done]
-        self.active = [(run, f) for run, f in self.active if f not in done]
-        for run, future in gone:
-            why = future.exception() if future.status == "error" else future.status
-            run.error = _outcome(run, f"the cluster gave it up: {why!r}")
-        return [run for run, _ in gone]
-
-    def stop(self):
-        "Give up all runs; those in progress stop after their epoch."
-        self.client.cancel([f for _, f in self.active])
-
-    def close(self):
-        self.client.close()
-
-
-def _on_worker(run: StudyRun):
-    "What a worker of a cluster does: one run, until nobody wants it any more."
-    from distributed import get_worker
-
-    worker = get_worker()
-    task = worker.state.tasks.get(worker.get_current_task())
-
-    def unless_wanted(epoch, model, record):
-        if task is not None and task.state == "cancelled":
-            raise KeyboardInterrupt
-
-    try:
-        work(run, callbacks=[unless_wanted])
-    except KeyboardInterrupt:
-        log.info("%s: stopped", run.name)
-
-# %% ../../nbs/60_studies.ipynb #st60estcode
-class Estimate:
-    "How long the runs of a study take, learned from those that have begun."
-
-    start_up = 5.0  # seconds that a run takes beside its epochs: imports, data, scoring
-
-    def __init__(self, runs: list[StudyRun]):
-        self.runs = [r for r in runs if not r.failed]
-        self.solved = set()  # runs without epochs, which tell nothing about others
-        known = [(r, self.known(r)) for r in self.runs]
-        self.seconds = {id(r): pair for r, pair in known if pair is not None}
-
-    def known(self, run: StudyRun) -> tuple[float, float] | None:
-        "Seconds spent and seconds in all of a run with at least one epoch."
-        if run.path is None:
-            return None
-        try:
-            history = (run.path / "history.jsonl").read_text().splitlines()
-            config = json.loads((run.path / "config.json").read_text())
-            took = [sum(json.loads(line)["seconds"].values()) for line in history]
-        except (OSError, ValueError, KeyError):
-            return None
-        spent = sum(took) + self.start_up
-        if run.finished and len(took) == 1 < config["training"]["epochs"]:
-            self.solved.add(id(run))
-        if run.finished or not took:
-            return (spent, spent) if took else None
-        return spent, spent + (config["training"]["epochs"] - len(took)) * sum(took) / len(took)
-
-    def total(self, run: StudyRun) -> float | None:
-        "Seconds that a run takes from its beginning; None where nothing is known."
-        if id(run) in self.seconds:
-            return self.seconds[id(run)][1]
-        pairs = [(r, self.seconds[id(r)][1]) for r in self.runs if id(r) in self.seconds]
-        same = [t for r, t in pairs if (r.row, r.store) == (run.row, run.store)]
-        pairs = [(r, t) for r, t in pairs if id(r) not in self.solved]
-        near = same or [t for r, t in pairs if r.store == run.store] or [t for _, t in pairs]
-        return sum(near) / len(near) if near else None
-
-    def left(self, jobs: int = 1) -> float | None:  # None where nothing is known yet
-        "Seconds until the last run has ended, several at a time."
-        waiting = [r for r in self.runs if not r.finished]
-        totals = [self.total(r) for r in waiting]
-        if None in totals:
-            return None
-        spent = [self.seconds.get(id(r), (0.0, 0.0))[0] for r in waiting]
-        rest = sum(t - s for t, s in zip(totals, spent, strict=True) if t is not None)
-        return rest / max(1, min(jobs, len(waiting)))
-
-
-def until(
-    seconds: float | None,  # that are left
-) -> str:
-    "How long it still takes, and the time of day at its end, in words."
-    if seconds is None:
-        return "no estimate yet"
-    end = time.strftime("%H:%M", time.localtime(time.time() + seconds))
-    hours, minutes = divmod(round(seconds / 60), 60)
-    about = f"{hours} h {minutes} min" if hours else f"{max(1, minutes)} min"
-    return f"about {about} left, until {end}"
-
 # %% ../../nbs/60_studies.ipynb #st60runall
 def run_study(
     study: Study,
@@ -962,3 +830,135 @@ class _Heard:
 
 
 RECORD = "study.json"  # in the folder of a study: what it is and where its runs are
+
+# %% ../../nbs/60_studies.ipynb #st60estcode
+class Estimate:
+    "How long the runs of a study take, learned from those that have begun."
+
+    start_up = 5.0  # seconds that a run takes beside its epochs: imports, data, scoring
+
+    def __init__(self, runs: list[StudyRun]):
+        self.runs = [r for r in runs if not r.failed]
+        self.solved = set()  # runs without epochs, which tell nothing about others
+        known = [(r, self.known(r)) for r in self.runs]
+        self.seconds = {id(r): pair for r, pair in known if pair is not None}
+
+    def known(self, run: StudyRun) -> tuple[float, float] | None:
+        "Seconds spent and seconds in all of a run with at least one epoch."
+        if run.path is None:
+            return None
+        try:
+            history = (run.path / "history.jsonl").read_text().splitlines()
+            config = json.loads((run.path / "config.json").read_text())
+            took = [sum(json.loads(line)["seconds"].values()) for line in history]
+        except (OSError, ValueError, KeyError):
+            return None
+        spent = sum(took) + self.start_up
+        if run.finished and len(took) == 1 < config["training"]["epochs"]:
+            self.solved.add(id(run))
+        if run.finished or not took:
+            return (spent, spent) if took else None
+        return spent, spent + (config["training"]["epochs"] - len(took)) * sum(took) / len(took)
+
+    def total(self, run: StudyRun) -> float | None:
+        "Seconds that a run takes from its beginning; None where nothing is known."
+        if id(run) in self.seconds:
+            return self.seconds[id(run)][1]
+        pairs = [(r, self.seconds[id(r)][1]) for r in self.runs if id(r) in self.seconds]
+        same = [t for r, t in pairs if (r.row, r.store) == (run.row, run.store)]
+        pairs = [(r, t) for r, t in pairs if id(r) not in self.solved]
+        near = same or [t for r, t in pairs if r.store == run.store] or [t for _, t in pairs]
+        return sum(near) / len(near) if near else None
+
+    def left(self, jobs: int = 1) -> float | None:  # None where nothing is known yet
+        "Seconds until the last run has ended, several at a time."
+        waiting = [r for r in self.runs if not r.finished]
+        totals = [self.total(r) for r in waiting]
+        if None in totals:
+            return None
+        spent = [self.seconds.get(id(r), (0.0, 0.0))[0] for r in waiting]
+        rest = sum(t - s for t, s in zip(totals, spent, strict=True) if t is not None)
+        return rest / max(1, min(jobs, len(waiting)))
+
+
+def until(
+    seconds: float | None,  # that are left
+) -> str:
+    "How long it still takes, and the time of day at its end, in words."
+    if seconds is None:
+        return "no estimate yet"
+    end = time.strftime("%H:%M", time.localtime(time.time() + seconds))
+    hours, minutes = divmod(round(seconds / 60), 60)
+    about = f"{hours} h {minutes} min" if hours else f"{max(1, minutes)} min"
+    return f"about {about} left, until {end}"
+
+# %% ../../nbs/60_studies.ipynb #st60clustercode
+class _Cluster:
+    "Runs on the workers of a Dask cluster."
+
+    def __init__(self, address: str):
+        try:
+            import distributed
+        except ImportError:
+            raise CaratError(
+                "--cluster needs dask.distributed: install it with pip install 'carat[cluster]'"
+            ) from None
+        self.address, self.active, self.dask = address, [], distributed
+        try:
+            self.client: Any = distributed.Client(address, timeout=20)
+        except (OSError, ValueError) as e:
+            raise CaratError(f"no Dask scheduler answers at {address} ({e})") from None
+        if any(n != 1 for n in self.client.nthreads().values()):
+            self.client.close()
+            raise CaratError("a worker trains one run at a time: start it with --nthreads 1")
+
+    @property
+    def jobs(self) -> int:
+        return max(1, len(self.client.nthreads()))
+
+    @property
+    def free(self) -> bool:
+        return len(self.active) < self.jobs
+
+    def start(self, run: StudyRun):
+        self.active.append((run, self.client.submit(_on_worker, run, pure=False)))
+
+    def ended(self, seconds: float) -> list[StudyRun]:
+        if self.client.status != "running":
+            raise CaratError(f"the Dask scheduler at {self.address} is gone: start it, and resume")
+        futures = [f for _, f in self.active]
+        try:
+            self.dask.wait(futures, timeout=seconds, return_when="FIRST_COMPLETED")
+        except (TimeoutError, self.dask.CancelledError):
+            pass
+        done = {f for _, f in self.active if f.done()}  # asked once: more may end meanwhile
+        gone = [(run, f) for run, f in self.active if f in done]
+        self.active = [(run, f) for run, f in self.active if f not in done]
+        for run, future in gone:
+            why = future.exception() if future.status == "error" else future.status
+            run.error = _outcome(run, f"the cluster gave it up: {why!r}")
+        return [run for run, _ in gone]
+
+    def stop(self):
+        "Give up all runs; those in progress stop after their epoch."
+        self.client.cancel([f for _, f in self.active])
+
+    def close(self):
+        self.client.close()
+
+
+def _on_worker(run: StudyRun):
+    "What a worker of a cluster does: one run, until nobody wants it any more."
+    from distributed import get_worker
+
+    worker = get_worker()
+    task = worker.state.tasks.get(worker.get_current_task())
+
+    def unless_wanted(epoch, model, record):
+        if task is not None and task.state == "cancelled":
+            raise KeyboardInterrupt
+
+    try:
+        work(run, callbacks=[unless_wanted])
+    except KeyboardInterrupt:
+        log.info("%s: stopped", run.name)
