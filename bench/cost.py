@@ -47,7 +47,7 @@ def row(kind, found):
         evaluation=evaluation["seconds"],
         memory=found["peak_memory"],
         flop=step["flop"],
-        times=step["seconds"] / max(step["arithmetic"], 1e-9),
+        products=step["products"],  # None on a GPU
         share=step["arithmetic"] / step["seconds"],
         samples_per_second=found["batch"] / step["seconds"],
         reads=found["reads"],
@@ -68,9 +68,9 @@ def main():
     todo = args.kinds or networks()
     print(
         "| kind | parameters, M | step, ms | samples/s | evaluation, ms | memory, MB "
-        "| share of the arithmetic, % | reads in a step |"
+        "| share of the arithmetic, % | times its products | reads in a step |"
     )
-    print("| --- | --: | --: | --: | --: | --: | --: | --: |")
+    print("| --- | --: | --: | --: | --: | --: | --: | --: | --: |")
     with tempfile.NamedTemporaryFile() as turn, ThreadPoolExecutor(args.jobs) as pool:
         if args.jobs > 1:
             options += ["--turn", turn.name]
@@ -85,16 +85,17 @@ def shown(found, args):
     rows = []
     for kind, one in found:
         if one is None:
-            print(f"| {kind} | failed | | | | | | |", flush=True)
+            print(f"| {kind} | failed | | | | | | | |", flush=True)
             continue
         common = {k: one[k] for k in COMMON} | {"preset": args.preset}
         r = row(kind, one)
         rows.append(r)
         reads = "–" if r["reads"] is None else r["reads"]
+        times = f"{r['step'] / r['products']:.1f}" if r["products"] else "–"
         print(
             f"| {kind} | {r['parameters'] / 1e6:.2f} | {1e3 * r['step']:.3g} "
             f"| {r['samples_per_second']:.0f} | {1e3 * r['evaluation']:.3g} "
-            f"| {r['memory'] / 2**20:.0f} | {100 * r['share']:.0f} | {reads} |",
+            f"| {r['memory'] / 2**20:.0f} | {100 * r['share']:.0f} | {times} | {reads} |",
             flush=True,
         )
         if args.json:

@@ -348,8 +348,7 @@ def check_heads(
     for name in names or ("heads",):
         if config.d % (heads := getattr(config, name)):
             raise CaratError(
-                f"{type(config).__name__}.d = {config.d} is not a multiple of {name} = {heads}: "
-                f"{name} must divide d"
+                f"{type(config).__name__}.d = {config.d} is not a multiple of {name} = {heads}"
             )
 
 
