@@ -162,7 +162,7 @@ def _interval(value: float, v: dict, level: float, S: int, K: int) -> Interval:
     "An interval from the parts of the variance."
     total = v["seeds"] + v["samples"] - v["both"]
     if total <= 0:
-        return Interval(value, 0.0, np.inf, level, float(value == 0), S, K, v)
+        return Interval(value, 0.0, float(max(1, K - 1)), level, float(value == 0), S, K, v)
     below = v["samples"] ** 2 / max(1, K - 1) + (v["seeds"] ** 2 / (S - 1) if S > 1 else 0.0)
     freedom = (v["seeds"] + v["samples"]) ** 2 / below
     p = 2 * stats.t.sf(abs(value) / total**0.5, freedom)

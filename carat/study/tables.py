@@ -30,6 +30,9 @@ class Results:
     # store -> row -> seed -> `Judged`; rows without a finished run are empty
     found: dict = field(default_factory=dict)
     missing: dict = field(default_factory=dict)  # store -> row -> why runs are not there
+    chosen: dict = field(default_factory=dict)  # store -> row -> what `choose` came to
+    # store -> row -> the candidates of the first seed that were not chosen: settings and `Judged`
+    tried: dict = field(default_factory=dict)
 
     def label(
         self,
@@ -66,8 +69,7 @@ def read_results(
         if reference is not None:
             results.study["reference"] = _known_row(results.study, reference)
         for run in record["runs"]:
-            if not run["tried"]:
-                _add(results, Path(folder), run)
+            _add(results, Path(folder), run)
     return results
 
 
@@ -82,7 +84,14 @@ def _add(results: Results, folder: Path, run: dict):
     store, row = run["store"], run["row"]
     found = results.found.setdefault(store, {}).setdefault(row, {})
     path = None if run["path"] is None else folder / run["path"] / SCORES
-    if path is not None and path.is_file():
+    there = path is not None and path.is_file()
+    if run["tried"]:
+        if there:
+            also = results.tried.setdefault(store, {}).setdefault(row, [])
+            also.append((run["chosen"], load_judged(path)))
+        return
+    results.chosen.setdefault(store, {}).setdefault(row, run["chosen"])
+    if there:
         found[run["seed"]] = load_judged(path)
     else:
         why = run["error"] or "not finished"
@@ -97,6 +106,9 @@ class Line:
     label: str  # its name in the table
     runs: dict  # seed -> its metrics, for every run that has finished
     missing: str | None = None  # why runs are not there
+    chosen: dict = field(default_factory=dict)  # what the study's `choose` came to
+    # settings and metrics of the candidates that were not chosen, with the first seed
+    tried: list = field(default_factory=list)
     difference: Interval | None = None  # to the reference; None for the reference itself
     p: float | None = None  # of the difference, adjusted with Holm's method
     sign: float | None = None  # p of the sign-flip test over seeds
@@ -139,7 +151,9 @@ def compare(
     for row, seeds in results.found[store].items():
         runs = {seed: j.metrics() for seed, j in seeds.items()}
         why = results.missing.get(store, {}).get(row)
-        lines.append(Line(row, results.label(row), runs, why))
+        chosen, tried = (by.get(store, {}).get(row) for by in (results.chosen, results.tried))
+        tried = [{**settings, **judged.metrics()} for settings, judged in tried or []]
+        lines.append(Line(row, results.label(row), runs, why, chosen or {}, tried))
     known = {line.row: line.runs for line in lines}
     for line in lines:
         _against(results.found[store], known, line, study["reference"], metric)
@@ -177,18 +191,22 @@ SHOWN = ("f1", "acc", "macro_f1", "map")  # the metrics of a table
 
 
 def study_table(found: Comparison) -> Table:
-    """Means with standard deviations over seeds, and each row against the reference.
+    """What was chosen, means with standard deviations over seeds, each row against the reference.
 
     The last row is the best constant answer."""
     against = _label(found, found.reference)
-    header = ["", *(METRICS[k] for k in SHOWN), "seeds", f"against {against}", "p", "verdict"]
-    rows = []
+    fields = list(dict.fromkeys(k for line in found.lines for k in line.chosen))
+    last = ["seeds", f"against {against}", "p", "verdict"]
+    header, rows = ["", *fields, *(METRICS[k] for k in SHOWN), *last], []
     for line in found.lines:
         cells = [_spread(line, k) if line.runs else None for k in SHOWN]
-        rows.append([line.label, *cells, len(line.runs), *_last_cells(line, found.reference)])
+        chosen = [f"{line.chosen[k]:g}" if k in line.chosen else None for k in fields]
+        last = [len(line.runs), *_last_cells(line, found.reference)]
+        rows.append([line.label, *chosen, *cells, *last])
     if found.constant:
         cells = [f"{found.constant[k]:.3f}" for k in SHOWN]
-        rows.append(["best constant answer", *cells, None, None, None, None])
+        empty = [None] * len(fields)
+        rows.append(["best constant answer", *empty, *cells, None, None, None, None])
     return table(rows, header, _caption(found))
 
 
