@@ -336,7 +336,7 @@ class StudyRun:
     @property
     def name(self) -> str:
         "How messages name it."
-        more = ", ".join(f"{k} {v:g}" for k, v in self.chosen.items())
+        more = ", ".join(f"{k} {v}" for k, v in self.chosen.items())
         return f"{self.row} on {self.store}, seed {self.seed}" + (f" ({more})" if more else "")
 
     @property

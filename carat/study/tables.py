@@ -200,7 +200,7 @@ def study_table(found: Comparison) -> Table:
     header, rows = ["", *fields, *(METRICS[k] for k in SHOWN), *last], []
     for line in found.lines:
         cells = [_spread(line, k) if line.runs else None for k in SHOWN]
-        chosen = [f"{line.chosen[k]:g}" if k in line.chosen else None for k in fields]
+        chosen = [str(line.chosen[k]) if k in line.chosen else None for k in fields]
         last = [len(line.runs), *_last_cells(line, found.reference)]
         rows.append([line.label, *chosen, *cells, *last])
     if found.constant:

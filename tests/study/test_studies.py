@@ -201,6 +201,23 @@ def test_results_move_with_their_folder(tmp_path, capsys):
     assert capsys.readouterr().out == before
 
 
+def test_words_are_chosen_and_equal_rows_are_recorded(tmp_path, capsys):
+    "A candidate need not be a number, and JSON holds a difference without any variance."
+    path, out, kept = tmp_path / "words.toml", tmp_path / "out", tmp_path / "kept.json"
+    choose = 'choose = { optimizer = ["adam", "adamw"] }'
+    again = '[rows.again]\nlabel = "BR, again"\nkind = "br"\n'
+    path.write_text(choose + STUDY.format(epochs=1).replace('"carat"', '"br"', 1) + again)
+    assert cli.main(["study", str(path), "--out", str(out), "--jobs", "0"]) == 0
+    assert "(optimizer adamw)" in capsys.readouterr().out
+    assert cli.main(["table", str(out), "--format", "json", "--out", str(kept)]) == 0
+    table = from_record(json.loads(kept.read_text()))
+    line = {v.row: v for v in table.lines}
+    assert line["carat"].chosen["optimizer"] in str(study_table(table))
+    assert [v["optimizer"] for v in line["carat"].tried] != [line["carat"].chosen["optimizer"]]
+    same = line["again"].difference
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+
+
 def test_the_packages_own_studies_are_sound():
     folder = find_study("peers_small").parent
     for path in folder.glob("*.toml"):
