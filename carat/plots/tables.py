@@ -98,7 +98,8 @@ class Table:
         side = "right" if self._numeric(j) else "left"
         prose = any(len(_cell(v)) > 28 for v in self._column(j))
         width = ";min-width:12em" if prose else ""
-        return f' style="text-align:{side};padding:.25em .7em{width}"'
+        room = ".7em" if len(self.header) < 9 else ".35em"  # many columns stand closer
+        return f' style="text-align:{side};padding:.25em {room}{width}"'
 
     def _repr_markdown_(self) -> str:
         marks = [" ---: " if self._numeric(j) else " --- " for j in range(len(self.header))]
