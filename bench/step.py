@@ -501,20 +501,22 @@ def measured(functions, seconds, products, flops_s, bytes_s):
 
 def show(rows):
     "The rows as a table in Markdown."
+
+    def times(seconds, alone):
+        return f"{seconds / alone:.1f}" if alone is not None and alone > 1e-5 else "–"
+
     print(
         "| part | ms | of them in products | GFLOP | GB moved, unfused | arithmetic alone, ms "
         "| estimate, ms | times its products | times the arithmetic | times the estimate |\n"
         "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: |"
     )
     for r in rows:
-        t, a, limit = r["seconds"], r["arithmetic"], r["limit"]
-        times = f"{t / a:.1f}" if a > 1e-5 else "–"
-        p = r["products"]
-        own = ("–", "–") if p is None else (f"{1e3 * p:.1f}", f"{t / p:.1f}" if p > 1e-5 else "–")
+        t, p, a, limit = r["seconds"], r["products"], r["arithmetic"], r["limit"]
+        inside = "–" if p is None else f"{1e3 * p:.1f}"
         print(
-            f"| {r['part']} | {1e3 * t:.1f} | {own[0]} | {r['flop'] / 1e9:.2f} "
+            f"| {r['part']} | {1e3 * t:.1f} | {inside} | {r['flop'] / 1e9:.2f} "
             f"| {r['bytes'] / 1e9:.2f} | {1e3 * a:.1f} | {1e3 * limit:.1f} "
-            f"| {own[1]} | {times} | {t / limit:.1f} |"
+            f"| {times(t, p)} | {times(t, a)} | {t / limit:.1f} |"
         )
 
 
