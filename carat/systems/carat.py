@@ -290,8 +290,8 @@ class CARAT(Network):
     Config = CaratConfig
     weighs = True
     meets = True  # in the contrast, the shuffle and the prototypes
-    # preset -> (configuration, training): what this book trains with, what Table 3 leaves of it
-    # here, the paper, the published code
+    # preset -> (configuration, training): what this book trains with, row 3 of Table 3, the paper,
+    # the published code
     recipes = {
         "recommended": ({**_REFERENCE, **_RECOMMENDED}, dict(lr=6e-5)),
         "lean": ({**_REFERENCE, **_RECOMMENDED, **TABLE_3[3][1]}, dict(lr=6e-5)),
