@@ -117,48 +117,6 @@ def _read_labels(path: Path, data) -> dict[str, np.ndarray]:
         for s in SPLITS
     }
 
-# %% ../../nbs/85_import_mosei.ipynb #dc70a51f
-def _modalities(path: Path, data, names: Mapping[str, str]) -> tuple[dict, list[str]]:
-    """{split: {modality: Rows}} of a file with the names {name: modality}, and notes about it.
-
-    Raises CaratError if splits or modalities do not fit each other.
-    """
-    rows = {}
-    for s in SPLITS:
-        split = entry(str(path), data, s)
-        found = {k: entry(f"{path}: '{s}'", split, k) for k in names}
-        rows[s] = {m: Rows(f"{path}: '{k}' of '{s}'", found[k]) for k, m in names.items()}
-    key = {m: k for k, m in names.items()}
-    rows, notes = _by_width(rows, key)
-    widths = {m: r.d for m, r in rows[SPLITS[0]].items()}
-    for s in SPLITS:
-        for m, r in rows[s].items():
-            if r.d != widths[m]:
-                raise wrong_file(f"{r.where} has width {r.d}, but {widths[m]} in '{SPLITS[0]}'")
-        counts = {key[m]: r.n for m, r in rows[s].items()}
-        if len(set(counts.values())) > 1:
-            said = ", ".join(f"{n} rows of {k}" for k, n in counts.items())
-            raise wrong_file(f"{path}: '{s}' has {said}; these should be the same utterances")
-    return rows, notes
-
-
-def _by_width(rows: dict, key: Mapping[str, str]) -> tuple[dict, list[str]]:
-    "The modalities, identified by their widths if these are the usual ones; and notes about it."
-    widths = {m: r.d for m, r in rows[SPLITS[0]].items()}
-    usual = {m: MODALITIES[m] for m in widths}
-    if widths == usual:
-        return rows, []
-    if sorted(widths.values()) != sorted(usual.values()):
-        said = ", ".join(f"{m} {d}" for m, d in widths.items())
-        return rows, [
-            "The widths are not those of the usual features (300, 35, 74), so the names in the "
-            f"file decide which modality is which: {said}."
-        ]
-    owner = {m: next(k for k, d in widths.items() if d == usual[m]) for m in widths}
-    moved = ", ".join(f"{key[o]} is {m} (width {usual[m]})" for m, o in owner.items() if o != m)
-    rows = {s: {m: r[owner[m]] for m in r} for s, r in rows.items()}
-    return rows, [f"Modalities are exchanged in the file; their widths identify them: {moved}."]
-
 # %% ../../nbs/85_import_mosei.ipynb #mmsaread
 _MMSA = {"text": "t", "vision": "v", "audio": "a"}
 _SENTIMENT = ("regression_labels", "classification_labels", "annotations")
@@ -213,7 +171,49 @@ def _width(v) -> int | None:
         return v[0].size if isinstance(v[0], PickledArray) else len(v[0])
     return None
 
-# %% ../../nbs/85_import_mosei.ipynb #39bab001
+
+def _modalities(path: Path, data, names: Mapping[str, str]) -> tuple[dict, list[str]]:
+    """{split: {modality: Rows}} of a file with the names {name: modality}, and notes about it.
+
+    Raises CaratError if splits or modalities do not fit each other.
+    """
+    rows = {}
+    for s in SPLITS:
+        split = entry(str(path), data, s)
+        found = {k: entry(f"{path}: '{s}'", split, k) for k in names}
+        rows[s] = {m: Rows(f"{path}: '{k}' of '{s}'", found[k]) for k, m in names.items()}
+    key = {m: k for k, m in names.items()}
+    rows, notes = _by_width(rows, key)
+    widths = {m: r.d for m, r in rows[SPLITS[0]].items()}
+    for s in SPLITS:
+        for m, r in rows[s].items():
+            if r.d != widths[m]:
+                raise wrong_file(f"{r.where} has width {r.d}, but {widths[m]} in '{SPLITS[0]}'")
+        counts = {key[m]: r.n for m, r in rows[s].items()}
+        if len(set(counts.values())) > 1:
+            said = ", ".join(f"{n} rows of {k}" for k, n in counts.items())
+            raise wrong_file(f"{path}: '{s}' has {said}; these should be the same utterances")
+    return rows, notes
+
+
+def _by_width(rows: dict, key: Mapping[str, str]) -> tuple[dict, list[str]]:
+    "The modalities, identified by their widths if these are the usual ones; and notes about it."
+    widths = {m: r.d for m, r in rows[SPLITS[0]].items()}
+    usual = {m: MODALITIES[m] for m in widths}
+    if widths == usual:
+        return rows, []
+    if sorted(widths.values()) != sorted(usual.values()):
+        said = ", ".join(f"{m} {d}" for m, d in widths.items())
+        return rows, [
+            "The widths are not those of the usual features (300, 35, 74), so the names in the "
+            f"file decide which modality is which: {said}."
+        ]
+    owner = {m: next(k for k, d in widths.items() if d == usual[m]) for m in widths}
+    moved = ", ".join(f"{key[o]} is {m} (width {usual[m]})" for m, o in owner.items() if o != m)
+    rows = {s: {m: r[owner[m]] for m in r} for s, r in rows.items()}
+    return rows, [f"Modalities are exchanged in the file; their widths identify them: {moved}."]
+
+
 _Edges = dict[str, tuple[np.ndarray, np.ndarray]]  # modality -> (n,) rows of zeros before, after
 
 
