@@ -725,7 +725,7 @@ def read_folds(
         raise CaratError(f"folds from {where} name no video. {_NO_FOLDS}")
     return split_of, where
 
-# %% ../../nbs/87_import_csd.ipynb #met00001
+# %% ../../nbs/87_import_csd.ipynb #40756c5e
 @dataclass
 class Met(Settings):
     "What was dropped or changed while videos were cut. Two of them can be added."
@@ -777,7 +777,7 @@ class Met(Settings):
             both["examples"][key] = [*both["examples"].get(key, []), *more][:3]
         return Met(**both)
 
-# %% ../../nbs/87_import_csd.ipynb #40756c5e
+
 _SEGMENTS = 5_000  # segments of a video
 
 
