@@ -308,13 +308,13 @@ class Moving(Shown):
         row = "gap:.6em;align-items:center;"
         widest = 0.62 * max(map(len, self.names)) + 0.5
         return (
-            f'<div class="carat-control" style="display:none;{row}max-width:34em;'
+            f'<div class="carat-control" style="display:none;flex-wrap:wrap;{row}max-width:34em;'
             'margin:.2em 0 .6em"><button type="button" aria-label="play" style="width:2.2em;'
             "border:1px solid #808080;border-radius:4px;background:none;color:inherit;"
             f'cursor:pointer">\u25b6</button><label style="display:flex;flex:1;{row}margin:0">'
             f'<span>{rich_text(self.label)}</span><input type="range" min="0" '
             f'max="{len(self.names) - 1}" value="{self.start}" step="1" '
-            'style="flex:1;min-width:5em;accent-color:#0072B2"></label>'
+            'style="flex:1;width:5em;accent-color:#0072B2"></label>'
             f'<output style="min-width:{widest:.1f}em;font-variant-numeric:tabular-nums">'
             f"{html.escape(self.names[self.start])}</output></div>"
         )

@@ -11,6 +11,8 @@ import textwrap
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.offsetbox import HPacker, VPacker
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
@@ -51,7 +53,10 @@ def _stack(fig: Figure) -> None:
 # %% ../../nbs/98_narrow.ipynb #bf8fe62a
 def _name_rows(ax, first) -> None:
     "Show the y axis of a panel that has lost its left neighbour."
-    if first is None or ax.get_ylim() != first.get_ylim():
+    if first is None:
+        return
+    scaled = len(ax.get_yticks()) + len(first.get_yticks())
+    if scaled and ax.get_ylim() != first.get_ylim():
         return
     names = [label.get_text() for label in first.get_yticklabels()]
     if ax.get_shared_y_axes().joined(ax, first):
@@ -131,21 +136,50 @@ def _turn_ticks(fig: Figure) -> None:
             ax.tick_params(axis="x", labelrotation=90)
 
 
+def _within(artist, room: float) -> bool:
+    "Whether an artist stays within the sides of a figure that is `room` pixels wide."
+    left, right = artist.get_window_extent().intervalx
+    return left >= 0 and right <= room
+
+
 def _wrap(fig: Figure) -> None:
-    "Break titles and names of axes that are wider than there is room, and legends, into lines."
+    "Break titles and names of axes that run out of a figure into lines."
     room = fig.get_size_inches()[0] * fig.dpi
     titles = [t for ax in fig.axes for t in (*_written(ax), ax.xaxis.label)]
     for title in [*titles, *fig.texts]:
-        width = title.get_window_extent().width
-        spare = room - max(0, title.get_window_extent().x0) if title.get_ha() == "left" else room
-        if title.get_text() and width > spare > 0:
-            fits = int(len(title.get_text()) * spare / width)
-            title.set_text(textwrap.fill(title.get_text(), max(fits, 12)))
+        words = title.get_text()
+        letters = len(words)
+        while letters > 12 and not _within(title, room):
+            letters -= 1
+            title.set_text(textwrap.fill(words, letters, break_long_words=False))
+
+# %% ../../nbs/98_narrow.ipynb #legend-code
+def _columns(legend: Legend) -> list:  # matplotlib's own: whoever changes it changes the legend
+    "The columns of a legend, boxes of entries."
+    return legend.findobj(HPacker)[-1].get_children()  # the last box holds all others
+
+
+def _repack(columns: list, rows: int) -> None:
+    "Pack the entries of columns, in their order, into columns of so many rows."
+    entries = [entry for column in columns for entry in column.get_children()]
+    parts = [entries[i : i + rows] for i in range(0, len(entries), rows)]
+    sep, align = columns[0].sep, columns[0].align
+    new = [VPacker(sep=sep, align=align, children=part) for part in parts]
+    for column in new:
+        column.set_figure(columns[0].get_figure())
+    columns[:] = new
+
+
+def _fold_legends(fig: Figure) -> None:
+    "Give a legend that runs out of its figure one row more at a time, until it fits."
+    room = fig.get_size_inches()[0] * fig.dpi
     for legend in _legends(fig):
-        for columns in (3, 2, 1):
-            if legend.get_window_extent().width > room:
-                legend.set_ncols(columns)
-                fig.draw_without_rendering()
+        columns = _columns(legend)
+        rows = max((len(column.get_children()) for column in columns), default=0)
+        while rows < len(legend.get_texts()) and not _within(legend, room):
+            rows += 1
+            _repack(columns, rows)
+            fig.draw_without_rendering()
 
 # %% ../../nbs/98_narrow.ipynb #ba6675a3
 def narrowed(
@@ -174,6 +208,7 @@ def _laid_out(copy: Figure) -> np.ndarray:
     for text in texts(copy):
         text.set_fontsize(max(text.get_fontsize(), _SMALLEST))
     copy.draw_without_rendering()
+    _fold_legends(copy)
     _wrap(copy)
     copy.draw_without_rendering()
     _turn_ticks(copy)
