@@ -13,6 +13,7 @@ import json
 import re
 import sys
 import zlib
+from functools import cached_property
 from xml.etree import ElementTree
 
 import matplotlib as mpl
@@ -115,13 +116,19 @@ class Shown:
             return ""
         return _svg_page(_svg_text(fig, self.alt + " (narrow)"), fig, self.alt, small=True)
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        page = self.svg() + self.narrow_svg()
+    def _page(self) -> str:
+        return f'<div class="carat-figure">{self.svg()}{self.narrow_svg()}</div>'
+
+    @cached_property
+    def _bundle(self) -> dict:  # drawn once, although some programs ask twice for it
         return {
             "text/plain": f"[figure: {self.alt}]",
             "image/png": base64.b64encode(self.png()).decode(),
-            "text/html": f'<div class="carat-figure">{page}</div>',
+            "text/html": self._page(),
         }
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+        return self._bundle
 
     def __repr__(self) -> str:
         return f"[figure: {self.alt}]"
@@ -319,17 +326,16 @@ class Moving(Shown):
             f"{html.escape(self.names[self.start])}</output></div>"
         )
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+    def _page(self) -> str:
         drawing = self.svg() + self.narrow_svg()
         key = f"m{zlib.crc32(drawing.encode()):08x}"
         names = json.dumps(self.names).replace("<", "\\u003c")
         script = _PLAY.replace("KEY", key).replace("PACE", f"{1000 * self.pace:.0f}")
         script = script.replace("NAMES", names)
-        page = (
+        return (
             f'<div class="carat-figure carat-moving" id="{key}">'
             f"{self._control()}{drawing}<script>{script}</script></div>"
         )
-        return {**super()._repr_mimebundle_(), "text/html": page}
 
 # %% ../../nbs/92_figure.ipynb #9e7bb7cb
 def frames(
