@@ -85,13 +85,13 @@ def scores(out):
 def whole(tmp_path_factory):
     "The study, run without interruption in this process."
     folder = tmp_path_factory.mktemp("whole")
-    run_study(read_study(declared(folder, 40)), folder / "out", jobs=0, device="cpu")
+    run_study(read_study(declared(folder, 20)), folder / "out", jobs=0, device="cpu")
     return scores(folder / "out")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_study_goes_on_within_its_runs(number, whole, tmp_path):
-    path, out = declared(tmp_path, 40), tmp_path / "out"
+    path, out = declared(tmp_path, 20), tmp_path / "out"
     process = started(path, out)
     wait_for(lambda: len(epochs_of(out, "carat", 1)) >= 3)
     if number == signal.SIGINT:  # as a terminal does it: to all processes
@@ -103,7 +103,7 @@ def test_a_stopped_study_goes_on_within_its_runs(number, whole, tmp_path):
     run = next(out.glob("runs/tiny/carat-*/seed-1"))
     wait_for((run / "checkpoint.pt").exists)  # a killed study's worker saves by itself
     before = epochs_of(out, "carat", 1)
-    assert 3 <= len(before) < 40
+    assert 3 <= len(before) < 20
     process = started(path, out, "--resume")
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 0, said
@@ -115,7 +115,7 @@ def test_a_stopped_study_goes_on_within_its_runs(number, whole, tmp_path):
 
 
 def test_a_worker_that_dies_is_one_failed_run(tmp_path):
-    path, out = declared(tmp_path, 40), tmp_path / "out"
+    path, out = declared(tmp_path, 20), tmp_path / "out"
     process = started(path, out)
     wait_for(lambda: len(epochs_of(out, "carat", 1)) >= 1)
     children = f"/proc/{process.pid}/task/{process.pid}/children"
