@@ -10,6 +10,7 @@ import sys
 import textwrap
 
 import pytest
+from commands import Commands
 
 MODULE = """
 from dataclasses import dataclass, field
@@ -74,33 +75,27 @@ def site(tmp_path_factory):
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: elsewhere\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[carat.systems]\nmeans = elsewhere:Means\n")
-    assert carat(folder, "prepare twin --out twin.h5 --size 120")[0] == 0
-    assert carat(folder, f"{TRAIN} --model.width 16")[0] == 0
     return folder
 
 
-def carat(folder, line):
-    "Status and what it says."
-    path = os.pathsep.join([str(folder), *filter(None, sys.path)])
-    done = subprocess.run(
-        [sys.executable, "-m", "carat.cli", *line.split()],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
-    )
-    return done.returncode, done.stdout + done.stderr
+@pytest.fixture(scope="module")
+def carat(site):
+    "The command, with that package; there is a run."
+    with Commands(site) as command:
+        assert command("prepare twin --out twin.h5 --size 120")[0] == 0
+        assert command(f"{TRAIN} --model.width 16")[0] == 0
+        yield command
 
 
-def test_the_run_folder_names_it(site):
+def test_the_run_folder_names_it(site, carat):
     config = json.loads((site / "run/config.json").read_text())
     assert config["model"]["name"] == "means" and config["model"]["config"]["width"] == 16
     assert config["preset"] == "small" and config["training"]["lr"] == 0.01
     assert config["summary"]["parameters"] == (300 + 35 + 74 + 1) * 16 + 17 * 6
 
 
-def test_every_option_has_its_sentence(site):
-    status, said = carat(site, "train --kind means --help")
+def test_every_option_has_its_sentence(carat):
+    status, said = carat("train --kind means --help")
     assert status == 0
     plain = " ".join(said.replace("│", " ").split())
     assert "of the hidden layer" in plain  # inherited
@@ -108,25 +103,25 @@ def test_every_option_has_its_sentence(site):
     assert "small, wide" in plain and "the largest learning rate" in plain
 
 
-def test_presets_are_the_systems_own(site):
-    status, _ = carat(site, f"{TRAIN.replace('run', 'wide')} --preset wide")
+def test_presets_are_the_systems_own(site, carat):
+    status, _ = carat(f"{TRAIN.replace('run', 'wide')} --preset wide")
     config = json.loads((site / "wide/config.json").read_text())
     assert status == 0 and config["model"]["config"]["width"] == 32
     assert config["training"]["lr"] == 0.02
-    status, said = carat(site, f"{TRAIN.replace('run', 'x')} --preset paper")
+    status, said = carat(f"{TRAIN.replace('run', 'x')} --preset paper")
     assert status == 2 and "use one of small, wide" in said
 
 
-def test_evaluate_and_predict(site):
-    status, said = carat(site, "evaluate run twin.h5 --split test --device cpu")
+def test_evaluate_and_predict(site, carat):
+    status, said = carat("evaluate run twin.h5 --split test --device cpu")
     assert status == 0 and "micro-F1" in said
-    assert carat(site, "predict run twin.h5 --out test.csv --device cpu")[0] == 0
+    assert carat("predict run twin.h5 --out test.csv --device cpu")[0] == 0
     with open(site / "test.csv", newline="") as f:
         rows = list(csv.DictReader(f))
     assert rows and 0 <= float(rows[0]["happy_doubt"]) <= 1
 
 
-def test_a_stopped_run_goes_on(site):
+def test_a_stopped_run_goes_on(site, carat):
     program = textwrap.dedent("""
         import sys
         from carat.study.runner import RunSpec, run
@@ -154,21 +149,23 @@ def test_a_stopped_run_goes_on(site):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-def test_a_class_of_ones_own_needs_no_package(site):
+def test_a_class_of_ones_own_needs_no_package(site, carat):
     "Named by its place; its run is loaded once the class is named again."
     line = TRAIN.replace("--kind means", "--kind elsewhere:Means").replace("run", "own")
-    assert carat(site, line)[0] == 0
-    status, said = carat(site, "evaluate own twin.h5 --device cpu")
+    assert carat(line)[0] == 0
+    with Commands(site) as fresh:  # as a later command is
+        status, said = fresh("evaluate own twin.h5 --device cpu")
     assert status == 2 and "--kind" in said
     for command in (
         "evaluate own twin.h5",
         "predict own twin.h5 --out own.csv",
         "plot own twin.h5",
     ):
-        assert carat(site, f"{command} --device cpu --kind elsewhere:Means")[0] == 0, command
+        assert carat(f"{command} --device cpu --kind elsewhere:Means")[0] == 0, command
     assert (site / "own.csv").read_text().startswith("id,labels,")
 
 
-def test_without_the_package_its_run_is_refused(site, tmp_path):
-    status, said = carat(tmp_path, f"evaluate {site}/run {site}/twin.h5")
+def test_without_the_package_its_run_is_refused(site, carat, tmp_path):
+    with Commands(tmp_path) as elsewhere:
+        status, said = elsewhere(f"evaluate {site}/run {site}/twin.h5")
     assert status == 2 and "no model is called 'means'" in said
