@@ -210,9 +210,10 @@ def _laid_out(copy: Figure) -> np.ndarray:
     copy.draw_without_rendering()
     _fold_legends(copy)
     _wrap(copy)
-    copy.draw_without_rendering()
     _turn_ticks(copy)
-    return _boxes(copy)
+    boxes = _boxes(copy)
+    copy.set_layout_engine("none")  # whatever draws it later finds its places as they are now
+    return boxes
 
 
 def _squeezed(fig: Figure) -> bool:
