@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
 from functools import lru_cache
@@ -648,13 +648,16 @@ def _run_all(todo: list[StudyRun], runs: list[StudyRun], here, tell):
             raise
 
 
-def _in_process(run: StudyRun, threads: int):
-    "What a worker does: one run, unless it is asked to stop or its parent is gone."
+def _run_after_run(pipe, threads: int):
+    "What a worker does: the runs it is sent, unless it is asked to stop or its parent is gone."
     signal.signal(signal.SIGTERM, _stop)
     threading.Thread(target=_watch_parent, daemon=True).start()
     try:
-        work(run, threads)
-    except KeyboardInterrupt:
+        while (run := pipe.recv()) is not None:
+            work(run, threads)
+            torch.cuda.empty_cache()  # other workers may need it
+            pipe.send("done")
+    except (KeyboardInterrupt, EOFError, OSError):
         os._exit(130)
 
 
@@ -669,41 +672,67 @@ def _watch_parent():
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+class _Worker:
+    "A process that takes one run after another."
+
+    def __init__(self, threads: int):
+        context = get_context("spawn")
+        self.pipe, its_end = context.Pipe()
+        self.process = context.Process(target=_run_after_run, args=(its_end, threads))
+        with deaf_to_ctrl_c():  # it hears of Ctrl-C from this process
+            self.process.start()
+        its_end.close()  # so that the pipe ends with the process
+
+    def finished_run(self) -> bool:
+        "Whether its run came to an end; False where the process did instead."
+        try:
+            return self.pipe.recv() == "done"
+        except (EOFError, OSError):
+            self.process.join()
+            return False
+
+
 class _Processes:
     "Runs in processes of this machine. Others with its methods run them elsewhere."
 
     def __init__(self, jobs: int, threads: int):
-        self.jobs, self.threads, self.active = jobs, threads, []
+        self.jobs, self.threads, self.active, self.idle = jobs, threads, [], []
 
     @property
     def free(self) -> bool:
         return len(self.active) < self.jobs
 
     def start(self, run: StudyRun):
-        process = get_context("spawn").Process(target=_in_process, args=(run, self.threads))
-        with deaf_to_ctrl_c():  # it hears of Ctrl-C from this process
-            process.start()
-        self.active.append((run, process))
+        idle = [w for w in self.idle if w.process.is_alive()]
+        worker = idle.pop() if idle else _Worker(self.threads)
+        self.idle = idle
+        worker.pipe.send(run)
+        self.active.append((run, worker))
 
     def ended(self, seconds: float) -> list[StudyRun]:
         "The runs that have ended, after waiting for one for some seconds at most."
-        at_end = connection.wait([p.sentinel for _, p in self.active], timeout=seconds)
-        gone = [(run, p) for run, p in self.active if p.sentinel in at_end]
-        self.active = [(run, p) for run, p in self.active if p.sentinel not in at_end]
-        for run, process in gone:
-            process.join()
-            run.error = _outcome(run, f"its process ended with status {process.exitcode}")
+        heard = connection.wait([w.pipe for _, w in self.active], timeout=seconds)
+        gone = [(run, w) for run, w in self.active if w.pipe in heard]
+        self.active = [(run, w) for run, w in self.active if w.pipe not in heard]
+        for run, worker in gone:
+            if worker.finished_run():
+                self.idle.append(worker)
+            run.error = _outcome(run, f"its process ended with status {worker.process.exitcode}")
         return [run for run, _ in gone]
 
     def stop(self):
         "Ask all runs to save and stop, and wait for them."
-        for _, process in self.active:
-            process.terminate()
-        for _, process in self.active:
-            process.join()
+        for _, worker in self.active:
+            worker.process.terminate()
+        for _, worker in self.active:
+            worker.process.join()
 
     def close(self):
-        pass
+        for worker in self.idle:
+            with suppress(OSError):
+                worker.pipe.send(None)
+        for worker in self.idle:
+            worker.process.join()
 
 
 def _outcome(run: StudyRun, otherwise: str) -> str | None:
@@ -836,7 +865,7 @@ def _under_way(here, runs: list[StudyRun]) -> str | None:
 class Estimate:
     "How long the runs of a study take, learned from those that have begun."
 
-    start_up = 5.0  # seconds that a run takes beside its epochs: imports, data, scoring
+    start_up = 1.0  # seconds that a run takes beside its epochs: data and scoring
 
     def __init__(self, runs: list[StudyRun]):
         self.runs = [r for r in runs if not r.failed]

@@ -131,25 +131,24 @@ def test_a_worker_that_dies_is_one_failed_run(tmp_path):
     assert len(scores(out)) == 1
 
 
-def test_a_process_that_ends_while_it_is_looked_at_is_not_lost(tmp_path):
-    class Ending:
-        "Its pipe is closed, and the system still calls it alive when first asked."
-
-        def __init__(self):
-            self.end, held = os.pipe()
-            os.close(held)
-            self.sentinel, self.exitcode, self.answers = self.end, 0, [True, False]
-
-        def is_alive(self):
-            return self.answers.pop(0)
-
-        def join(self):
-            os.close(self.end)
-
-    spec = RunSpec("no store", str(tmp_path))
-    here, run = _Processes(1, 1), StudyRun("br", "tiny", 1, spec=spec)
-    here.active.append((run, Ending()))
-    assert here.ended(1.0) == [run] and here.active == [] and run.failed
+def test_a_worker_that_is_gone_is_one_failed_run_and_takes_no_other(tmp_path):
+    spec = RunSpec("no store", str(tmp_path / "run"))
+    here = _Processes(1, 1)
+    lost, refused = (StudyRun("br", "tiny", seed, spec=spec) for seed in (1, 2))
+    here.start(lost)
+    here.active[0][1].process.kill()
+    assert here.ended(60) == [lost] and here.active == here.idle == []
+    assert lost.error == "its process ended with status -9"
+    (tmp_path / "run" / "error.txt").unlink()
+    for _ in range(2):  # an error of the run leaves the worker, which takes the next
+        here.start(refused)
+        assert here.ended(60) == [refused] and "no store" in refused.error
+    assert len(here.idle) == 1
+    here.idle[0].process.kill()
+    here.idle[0].process.join()
+    here.start(refused)  # in a new process
+    assert here.ended(60) == [refused] and "no store" in refused.error
+    here.close()
 
 
 def test_the_commands(tmp_path, capsys):
