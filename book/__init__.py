@@ -1,7 +1,8 @@
 """Tools that turn the notebooks into the book, and keep them in step with the package.
 
-`build` executes the notebooks (`execute`), makes the pages (`reader` with `made` and `links`) and
-checks them (`pages`). `check` compares notebooks and package, `stamp` writes addresses."""
+`build` executes the notebooks (`execute`, in `kernels`), makes the pages (`reader` with `made` and
+`links`) and checks them (`pages`). `check` compares notebooks and package, `stamp` writes
+addresses."""
 
 import configparser
 import fnmatch

@@ -24,6 +24,7 @@ from . import (
     read_notebook,
     surroundings,
 )
+from .kernels import use_forked_kernels
 
 WORKERS = int(os.environ.get("CARAT_BOOK_WORKERS", 2))
 TTY = sys.stdout.isatty()
@@ -141,6 +142,8 @@ def main():
     os.environ["PYTHONPATH"] = os.pathsep.join(
         filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
     )
+    if len(todo) > 1:
+        use_forked_kernels()
     todo.sort(key=lambda item: -seconds_before(item[0]))
     progress, gate, around = Progress(len(todo)), asyncio.Semaphore(WORKERS), environment()
     torch, total = version("torch"), len(notebooks())

@@ -1,16 +1,20 @@
 "What the tools in book/ promise: the reader, facts and proofs, links, previews, the one page."
 
+import asyncio
 import subprocess
+import sys
 from types import SimpleNamespace
 
 import nbformat
 import pytest
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 import book
 from book import (
     execute,
     facts,
     formula,
+    kernels,
     links,
     markdown,
     measure,
@@ -195,6 +199,30 @@ def test_a_failing_notebook_is_named_with_its_cell(cells, tmp_path, monkeypatch,
         execute.main()
     said = str(e.value)
     assert "99_wrong.ipynb failed in cell 2" in said and "not two" in said and "x == 2" in said
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux alone")
+def test_a_forked_kernel_is_a_kernel(cells, tmp_path, monkeypatch):
+    factory = kernels.KernelProvisionerFactory.instance()
+    monkeypatch.setattr(factory, "default_provisioner_name", "local-provisioner")
+    monkeypatch.setattr(kernels, "IMPORTED", ("ipykernel.kernelapp", "h5py"))
+    kernels.use_forked_kernels()
+
+    def run(*sources):
+        nb = cells(*(("c", source) for source in sources))
+        client = execute.client_of(nb, tmp_path, lambda cell, cell_index, **_: None, [])
+        asyncio.run(client.async_execute())
+        return [cell.outputs[0] for cell in nb.cells]
+
+    imported = "import os, sys\nprint('h5py' in sys.modules, 'carat' in sys.modules)"
+    said, folder, number = run(imported, "os.getcwd()", "print(os.getpid())")
+    assert said.text == "True False\n"
+    assert folder.data["text/plain"] == repr(str(tmp_path))
+    assert number.text != run(imported, "1", "print(os.getpid())")[2].text
+    with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
+        run("1 / 0")
+    with pytest.raises(DeadKernelError):
+        run("import os\nos.kill(os.getpid(), 9)")
 
 
 EQ = "m", "$$y = x / 2 \\tag{4}$$"
