@@ -8,6 +8,7 @@ __all__ = ['CLUSTERS', 'SCORES', 'ERROR', 'RECORD', 'Row', 'Study', 'read_study'
            'Estimate', 'until']
 
 # %% ../../nbs/60_studies.ipynb #st60imp
+import gc
 import hashlib
 import io
 import itertools
@@ -636,7 +637,10 @@ def _run_all(todo: list[StudyRun], runs: list[StudyRun], here, tell):
         try:
             while waiting or here.active:
                 while waiting and here.free:
-                    here.start(waiting.pop(0))
+                    run = waiting.pop(0)
+                    if run.path is not None:
+                        (run.path / ERROR).unlink(missing_ok=True)  # why it failed before
+                    here.start(run)
                 for run in here.ended(1.0):
                     tell(_ending(run, runs, here.jobs))
                     told = time.monotonic()
@@ -652,13 +656,25 @@ def _run_after_run(pipe, threads: int):
     "What a worker does: the runs it is sent, unless it is asked to stop or its parent is gone."
     signal.signal(signal.SIGTERM, _stop)
     threading.Thread(target=_watch_parent, daemon=True).start()
+    well = True
     try:
-        while (run := pipe.recv()) is not None:
-            work(run, threads)
-            torch.cuda.empty_cache()  # other workers may need it
-            pipe.send("done")
-    except (KeyboardInterrupt, EOFError, OSError):
+        while well:  # what a run that failed leaves behind shall harm no other
+            run = pipe.recv()
+            well = work(run, threads) is None
+            _tidy()
+            pipe.send(well)
+    except (EOFError, ConnectionError):  # no more runs
+        return
+    except KeyboardInterrupt:
         os._exit(130)
+
+
+def _tidy():
+    "Free what a run has held: other workers may need it, and the next run must not see it."
+    gc.collect()
+    torch.cuda.empty_cache()
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()
 
 
 def _stop(number, frame):
@@ -677,62 +693,75 @@ class _Worker:
 
     def __init__(self, threads: int):
         context = get_context("spawn")
-        self.pipe, its_end = context.Pipe()
-        self.process = context.Process(target=_run_after_run, args=(its_end, threads))
+        self.pipe, self.its_end = context.Pipe()
+        how = dict(target=_run_after_run, args=(self.its_end, threads))
+        self.process = context.Process(**how)
+
+    def start(self):
         with deaf_to_ctrl_c():  # it hears of Ctrl-C from this process
             self.process.start()
-        its_end.close()  # so that the pipe ends with the process
+        self.its_end.close()  # so that the pipe ends with the process
 
-    def finished_run(self) -> bool:
-        "Whether its run came to an end; False where the process did instead."
-        try:
-            return self.pipe.recv() == "done"
-        except (EOFError, OSError):
-            self.process.join()
-            return False
+    def ended_well(self) -> bool:
+        "Whether its run went well and it can take another; it has ended otherwise."
+        with suppress(EOFError, OSError):
+            if self.pipe.poll() and self.pipe.recv():
+                return True
+        self.pipe.close()
+        self.process.join()
+        return False
 
 
 class _Processes:
     "Runs in processes of this machine. Others with its methods run them elsewhere."
 
     def __init__(self, jobs: int, threads: int):
-        self.jobs, self.threads, self.active, self.idle = jobs, threads, [], []
+        self.jobs, self.threads, self.active, self.workers = jobs, threads, [], []
 
     @property
     def free(self) -> bool:
         return len(self.active) < self.jobs
 
     def start(self, run: StudyRun):
-        idle = [w for w in self.idle if w.process.is_alive()]
-        worker = idle.pop() if idle else _Worker(self.threads)
-        self.idle = idle
-        worker.pipe.send(run)
+        busy = [worker for _, worker in self.active]
+        self.workers = [w for w in self.workers if w in busy or w.process.is_alive()]
+        idle = [w for w in self.workers if w not in busy]
+        worker = idle[0] if idle else _Worker(self.threads)
+        if not idle:
+            self.workers.append(worker)  # first, so that `stop` knows it
+            worker.start()
         self.active.append((run, worker))
+        with suppress(OSError):  # where it is gone, `ended` says so
+            worker.pipe.send(run)
 
     def ended(self, seconds: float) -> list[StudyRun]:
         "The runs that have ended, after waiting for one for some seconds at most."
-        heard = connection.wait([w.pipe for _, w in self.active], timeout=seconds)
-        gone = [(run, w) for run, w in self.active if w.pipe in heard]
-        self.active = [(run, w) for run, w in self.active if w.pipe not in heard]
+        signs = [(w.pipe, w.process.sentinel) for _, w in self.active]
+        heard = connection.wait([x for pair in signs for x in pair], timeout=seconds)
+        over = [any(x in heard for x in pair) for pair in signs]
+        gone = [pair for pair, ended in zip(self.active, over, strict=True) if ended]
         for run, worker in gone:
-            if worker.finished_run():
-                self.idle.append(worker)
-            run.error = _outcome(run, f"its process ended with status {worker.process.exitcode}")
+            well = worker.ended_well()
+            why = f"its process ended with status {worker.process.exitcode}"
+            run.error = None if well else _outcome(run, why)
+        self.active = [pair for pair in self.active if pair not in gone]
         return [run for run, _ in gone]
 
     def stop(self):
         "Ask all runs to save and stop, and wait for them."
-        for _, worker in self.active:
-            worker.process.terminate()
-        for _, worker in self.active:
-            worker.process.join()
+        for worker in self.workers:
+            if worker.process.is_alive():
+                worker.process.terminate()
+        self.close()
 
     def close(self):
-        for worker in self.idle:
-            with suppress(OSError):
-                worker.pipe.send(None)
-        for worker in self.idle:
-            worker.process.join()
+        "No more runs: wait until the workers have ended."
+        for worker in self.workers:
+            worker.pipe.close()
+        for worker in self.workers:
+            if worker.process.pid is not None:
+                worker.process.join()
+        self.active, self.workers = [], []
 
 
 def _outcome(run: StudyRun, otherwise: str) -> str | None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from carat.study.studies import (
     _Processes,
     find_study,
     load_judged,
+    make_stores,
     read_study,
     run_study,
 )
@@ -131,24 +133,58 @@ def test_a_worker_that_dies_is_one_failed_run(tmp_path):
     assert len(scores(out)) == 1
 
 
-def test_a_worker_that_is_gone_is_one_failed_run_and_takes_no_other(tmp_path):
-    spec = RunSpec("no store", str(tmp_path / "run"))
-    here = _Processes(1, 1)
-    lost, refused = (StudyRun("br", "tiny", seed, spec=spec) for seed in (1, 2))
-    here.start(lost)
+SLOW = """
+import pathlib, time
+from carat.systems.br import BR
+
+class Slow(BR):
+    def fit(self, data, how, log):
+        pathlib.Path("began").touch()
+        time.sleep(2)
+        super().fit(data, how, log)
+"""
+
+
+def test_a_worker_takes_runs_until_it_is_gone_or_one_fails(tmp_path):
+    store = make_stores(read_study(declared(tmp_path, 1)), tmp_path / "out")["tiny"]
+    spec = RunSpec(str(store), kind="br", training=dict(device="cpu"))
+    runs = [StudyRun("br", "tiny", k, spec=replace(spec, out=tmp_path / f"{k}")) for k in range(4)]
+    broken = StudyRun("br", "tiny", 9, spec=RunSpec("no store", tmp_path / "9", "br"))
+    here, seen = _Processes(1, 1), []
+
+    def ended(run):
+        here.start(run)
+        seen.append(here.active[0][1].process)
+        assert here.ended(60) == [run] and here.active == []
+        return run.error
+
+    assert ended(runs[0]) is None and ended(runs[1]) is None  # one process
+    assert seen[0] is seen[1] and all(r.finished for r in runs[:2])
+    assert "no store" in ended(broken)
+    assert ended(runs[2]) is None and seen[3] is not seen[2]  # a new one
+    seen[3].kill()
+    seen[3].join()
+    here.start(runs[3])  # in another new one, which is killed
     here.active[0][1].process.kill()
-    assert here.ended(60) == [lost] and here.active == here.idle == []
-    assert lost.error == "its process ended with status -9"
-    (tmp_path / "run" / "error.txt").unlink()
-    for _ in range(2):  # an error of the run leaves the worker, which takes the next
-        here.start(refused)
-        assert here.ended(60) == [refused] and "no store" in refused.error
-    assert len(here.idle) == 1
-    here.idle[0].process.kill()
-    here.idle[0].process.join()
-    here.start(refused)  # in a new process
-    assert here.ended(60) == [refused] and "no store" in refused.error
+    assert here.ended(60) == [runs[3]] and here.active == []
+    assert runs[3].error == "its process ended with status -9"
     here.close()
+    assert not any(process.is_alive() for process in seen)
+
+
+def test_a_run_that_hears_no_signal_ends_before_the_study(tmp_path, monkeypatch):
+    (tmp_path / "slow.py").write_text(SLOW)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    store = make_stores(read_study(declared(tmp_path, 1)), tmp_path / "out")["tiny"]
+    spec = RunSpec(str(store), tmp_path / "run", "slow:Slow", training=dict(device="cpu"))
+    here = _Processes(1, 1)
+    here.start(StudyRun("slow", "tiny", 1, spec=spec))
+    wait_for((tmp_path / "began").exists)
+    process = here.active[0][1].process
+    here.stop()
+    assert not process.is_alive()
+    assert len(list((tmp_path / "run").glob(".*"))) <= 1  # its lock
 
 
 def test_the_commands(tmp_path, capsys):
