@@ -132,6 +132,7 @@ def main():
     "Bring all results up to date; exits with a message that names the notebook and cell that fail."
     if not (todo := stale()):
         return
+    os.environ.pop("IN_TEST", None)  # set, it would take the figures' forms for pages away
     os.environ.update(
         OMP_NUM_THREADS="1",
         MKL_NUM_THREADS="1",

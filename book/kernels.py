@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from importlib.metadata import EntryPoint, version
-from multiprocessing import get_context
+from multiprocessing import current_process, get_context
 
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 
@@ -33,6 +33,8 @@ def use_forked_kernels():
     # what an optimiser imports, but not where it could talk to a GPU's driver before the fork
     more = ["torch._dynamo"] if version("torch").endswith("+cpu") else []
     get_context("forkserver").set_forkserver_preload([*IMPORTED, *more])
+    # as ipykernel does before it imports anything
+    os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     factory = KernelProvisionerFactory.instance()
     factory.provisioners["forked"] = EntryPoint("forked", f"{__name__}:Forked", factory.GROUP_NAME)
     factory.default_provisioner_name = "forked"
@@ -43,7 +45,7 @@ class Forked(LocalProvisioner):
 
     async def launch_kernel(self, cmd, **how):
         self.process = Process(cmd[cmd.index("-f") :], how["cwd"], how["env"])
-        self.pid = self.process.pid
+        self.pid = self.pgid = self.process.pid
         return self.connection_info
 
 
@@ -68,7 +70,8 @@ class Process:
         return self.process.exitcode
 
     def send_signal(self, number):
-        os.kill(self.pid, number)
+        if self.poll() is None:
+            os.kill(self.pid, number)
 
     def terminate(self):
         self.send_signal(signal.SIGTERM)
@@ -82,6 +85,7 @@ def kernel(arguments, folder, env):
     from ipykernel.kernelapp import launch_new_instance
 
     os.setsid()  # a signal for the builder is none for its kernels
+    current_process().daemon = False  # a notebook may start processes
     os.environ.clear()
     os.environ.update(env)
     os.chdir(folder)

@@ -205,7 +205,7 @@ def test_a_failing_notebook_is_named_with_its_cell(cells, tmp_path, monkeypatch,
 def test_a_forked_kernel_is_a_kernel(cells, tmp_path, monkeypatch):
     factory = kernels.KernelProvisionerFactory.instance()
     monkeypatch.setattr(factory, "default_provisioner_name", "local-provisioner")
-    monkeypatch.setattr(kernels, "IMPORTED", ("ipykernel.kernelapp", "h5py"))
+    monkeypatch.setattr(kernels, "IMPORTED", ("ipykernel.kernelapp", "h5py", "matplotlib"))
     kernels.use_forked_kernels()
 
     def run(*sources):
@@ -219,6 +219,11 @@ def test_a_forked_kernel_is_a_kernel(cells, tmp_path, monkeypatch):
     assert said.text == "True False\n"
     assert folder.data["text/plain"] == repr(str(tmp_path))
     assert number.text != run(imported, "1", "print(os.getpid())")[2].text
+    parallel = "from concurrent.futures import ProcessPoolExecutor as Pool\n"
+    parallel += "with Pool(1) as pool:\n    print(pool.submit(abs, -3).result())"
+    drawn = "import matplotlib.pyplot as plt\nprint(plt.get_backend())"
+    three, backend = run(parallel, drawn)
+    assert three.text == "3\n" and "inline" in backend.text
     with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
         run("1 / 0")
     with pytest.raises(DeadKernelError):
