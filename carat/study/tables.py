@@ -271,23 +271,45 @@ def difference_figure(found: Comparison) -> Figure:
 # %% ../../nbs/62_tables.ipynb #st62recordcode
 def to_record(
     results: Results,
-    metric: str | None = None,  # in which rows are compared; the study's own where not given
+    metric: str | None = None,  # in which rows are compared first; the study's own where not given
 ) -> dict:  # fit for JSON
-    "The comparison on every store of a study. Raises `CaratError` for an unknown metric."
+    """The comparison on every store of a study, and its differences in F1, Acc and macro-F1.
+
+    Mean AP is left out unless it is asked for: it takes twenty times as long as the others.
+    Raises `CaratError` for an unknown metric."""
     stores = {store: asdict(compare(results, store, metric)) for store in results.found}
+    for store, found in stores.items():
+        others = [k for k in ("f1", "acc", "macro_f1") if k != found["metric"]]
+        found["also"] = {k: _compared(compare(results, store, k)) for k in others}
     return dict(format=1, study=results.study, stores=stores)
+
+
+def _compared(found: Comparison) -> list[dict]:
+    "What depends on the metric, line by line."
+    return [{k: v for k, v in asdict(line).items() if k in _BY_METRIC} for line in found.lines]
+
+
+_BY_METRIC = ("difference", "p", "sign", "verdict")
 
 
 def from_record(
     record: dict,  # as `to_record` gives it, also after JSON
     store: str | None = None,  # name of one of its stores; the first where not given
+    metric: str | None = None,  # in which rows are compared; the record's first where not given
 ) -> Comparison:
-    "A comparison that was kept. Raises `CaratError` for an unknown store."
+    "A comparison that was kept. Raises `CaratError` for an unknown store or metric."
     stores = record["stores"]
     if store is not None and store not in stores:
         raise CaratError(f"the record has no store {store!r}; it has {', '.join(stores)}")
     values = dict(stores[store or next(iter(stores))])
-    return Comparison(**{**values, "lines": [_line(**v) for v in values["lines"]]})
+    lines, first, also = values["lines"], values["metric"], values.pop("also", {})
+    if metric not in (None, first):
+        if metric not in also:
+            known = ", ".join([first, *also])
+            raise CaratError(f"the record compares in {known}, and not in {metric!r}")
+        values["metric"] = metric
+        lines = [{**line, **new} for line, new in zip(lines, also[metric], strict=True)]
+    return Comparison(**{**values, "lines": [_line(**v) for v in lines]})
 
 
 def _line(runs: dict, difference: dict | None, **values) -> Line:
