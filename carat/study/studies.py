@@ -694,8 +694,7 @@ class _Worker:
     def __init__(self, threads: int):
         context = get_context("spawn")
         self.pipe, self.its_end = context.Pipe()
-        how = dict(target=_run_after_run, args=(self.its_end, threads))
-        self.process = context.Process(**how)
+        self.process = context.Process(target=_run_after_run, args=(self.its_end, threads))
 
     def start(self):
         with deaf_to_ctrl_c():  # it hears of Ctrl-C from this process
