@@ -33,9 +33,9 @@ def offset_mask(
     K: int,  # steps of the source
     device=None,  # of the result
 ) -> torch.Tensor:  # (Q, K) bool, True where a target step may attend to a source step
-    """The causal mask of MulT's published code, whose diagonal is shifted by |Q - K|.
+    """The causal mask that MulT's published code adds to MulT Eq. 4.
 
-    MulT Eq. 4 as it is printed has none."""
+    Its diagonal is shifted by |Q - K|."""
     i, j = torch.arange(Q, device=device)[:, None], torch.arange(K, device=device)
     return j <= i + abs(Q - K)
 
