@@ -40,7 +40,7 @@ def find_label(
     word = SPELLINGS.get(word, word)
     return known.index(word) if word in known else None
 
-
+# %% ../../nbs/85_import_mosei.ipynb #label-columns
 def label_columns(
     path,  # of the file, for messages
     words,  # its dictionary {emotion or mark: id}
@@ -75,7 +75,7 @@ def label_columns(
         raise wrong_file(f"{where} does not name {some(absent)}")
     return {i: c for i, c in columns.items() if c > -2}  # <unk> is not a label
 
-
+# %% ../../nbs/85_import_mosei.ipynb #label-sets
 def label_sets(
     where: str,  # which split it is, for messages
     tgt,  # the id lists, such as [2, 4, 7, 3]
@@ -118,6 +118,48 @@ def _read_labels(path: Path, data) -> dict[str, np.ndarray]:
     }
 
 # %% ../../nbs/85_import_mosei.ipynb #mmsaread
+def _modalities(path: Path, data, names: Mapping[str, str]) -> tuple[dict, list[str]]:
+    """{split: {modality: Rows}} of a file with the names {name: modality}, and notes about it.
+
+    Raises CaratError if splits or modalities do not fit each other.
+    """
+    rows = {}
+    for s in SPLITS:
+        split = entry(str(path), data, s)
+        found = {k: entry(f"{path}: '{s}'", split, k) for k in names}
+        rows[s] = {m: Rows(f"{path}: '{k}' of '{s}'", found[k]) for k, m in names.items()}
+    key = {m: k for k, m in names.items()}
+    rows, notes = _by_width(rows, key)
+    widths = {m: r.d for m, r in rows[SPLITS[0]].items()}
+    for s in SPLITS:
+        for m, r in rows[s].items():
+            if r.d != widths[m]:
+                raise wrong_file(f"{r.where} has width {r.d}, but {widths[m]} in '{SPLITS[0]}'")
+        counts = {key[m]: r.n for m, r in rows[s].items()}
+        if len(set(counts.values())) > 1:
+            said = ", ".join(f"{n} rows of {k}" for k, n in counts.items())
+            raise wrong_file(f"{path}: '{s}' has {said}; these should be the same utterances")
+    return rows, notes
+
+
+def _by_width(rows: dict, key: Mapping[str, str]) -> tuple[dict, list[str]]:
+    "The modalities, identified by their widths if these are the usual ones; and notes about it."
+    widths = {m: r.d for m, r in rows[SPLITS[0]].items()}
+    usual = {m: MODALITIES[m] for m in widths}
+    if widths == usual:
+        return rows, []
+    if sorted(widths.values()) != sorted(usual.values()):
+        said = ", ".join(f"{m} {d}" for m, d in widths.items())
+        return rows, [
+            "The widths are not those of the usual features (300, 35, 74), so the names in the "
+            f"file decide which modality is which: {said}."
+        ]
+    owner = {m: next(k for k, d in widths.items() if d == usual[m]) for m in widths}
+    moved = ", ".join(f"{key[o]} is {m} (width {usual[m]})" for m, o in owner.items() if o != m)
+    rows = {s: {m: r[owner[m]] for m in r} for s, r in rows.items()}
+    return rows, [f"Modalities are exchanged in the file; their widths identify them: {moved}."]
+
+# %% ../../nbs/85_import_mosei.ipynb #mmsa-known
 _MMSA = {"text": "t", "vision": "v", "audio": "a"}
 _SENTIMENT = ("regression_labels", "classification_labels", "annotations")
 
@@ -171,49 +213,7 @@ def _width(v) -> int | None:
         return v[0].size if isinstance(v[0], PickledArray) else len(v[0])
     return None
 
-
-def _modalities(path: Path, data, names: Mapping[str, str]) -> tuple[dict, list[str]]:
-    """{split: {modality: Rows}} of a file with the names {name: modality}, and notes about it.
-
-    Raises CaratError if splits or modalities do not fit each other.
-    """
-    rows = {}
-    for s in SPLITS:
-        split = entry(str(path), data, s)
-        found = {k: entry(f"{path}: '{s}'", split, k) for k in names}
-        rows[s] = {m: Rows(f"{path}: '{k}' of '{s}'", found[k]) for k, m in names.items()}
-    key = {m: k for k, m in names.items()}
-    rows, notes = _by_width(rows, key)
-    widths = {m: r.d for m, r in rows[SPLITS[0]].items()}
-    for s in SPLITS:
-        for m, r in rows[s].items():
-            if r.d != widths[m]:
-                raise wrong_file(f"{r.where} has width {r.d}, but {widths[m]} in '{SPLITS[0]}'")
-        counts = {key[m]: r.n for m, r in rows[s].items()}
-        if len(set(counts.values())) > 1:
-            said = ", ".join(f"{n} rows of {k}" for k, n in counts.items())
-            raise wrong_file(f"{path}: '{s}' has {said}; these should be the same utterances")
-    return rows, notes
-
-
-def _by_width(rows: dict, key: Mapping[str, str]) -> tuple[dict, list[str]]:
-    "The modalities, identified by their widths if these are the usual ones; and notes about it."
-    widths = {m: r.d for m, r in rows[SPLITS[0]].items()}
-    usual = {m: MODALITIES[m] for m in widths}
-    if widths == usual:
-        return rows, []
-    if sorted(widths.values()) != sorted(usual.values()):
-        said = ", ".join(f"{m} {d}" for m, d in widths.items())
-        return rows, [
-            "The widths are not those of the usual features (300, 35, 74), so the names in the "
-            f"file decide which modality is which: {said}."
-        ]
-    owner = {m: next(k for k, d in widths.items() if d == usual[m]) for m in widths}
-    moved = ", ".join(f"{key[o]} is {m} (width {usual[m]})" for m, o in owner.items() if o != m)
-    rows = {s: {m: r[owner[m]] for m in r} for s, r in rows.items()}
-    return rows, [f"Modalities are exchanged in the file; their widths identify them: {moved}."]
-
-
+# %% ../../nbs/85_import_mosei.ipynb #twice
 _Edges = dict[str, tuple[np.ndarray, np.ndarray]]  # modality -> (n,) rows of zeros before, after
 
 
@@ -403,7 +403,7 @@ class Words:
     def __len__(self) -> int:
         return len(self.words)
 
-
+# %% ../../nbs/85_import_mosei.ipynb #same-text
 def _close(x: np.ndarray, y: np.ndarray) -> bool:
     return len(x) == len(y) and bool((np.abs(x - y) < _NEAR).all())
 
@@ -539,7 +539,7 @@ def pair_utterances(
             found.partner[us] = -1
     return found
 
-
+# %% ../../nbs/85_import_mosei.ipynb #gaps
 def _gaps(pairs, here: tuple, there: tuple) -> list[tuple[tuple, tuple]]:
     "The rows (from, to) of both files between pairs that are in order."
     (i, end_i), (j, end_j), found = here, there, []
@@ -650,7 +650,7 @@ def _note_repeats(report: Report, names: Mapping[str, Sequence[str]]):
             "results on them mean little."
         )
 
-
+# %% ../../nbs/85_import_mosei.ipynb #join
 @dataclass
 class _Join:
     "Two files whose utterances are paired, split by split."
@@ -758,7 +758,7 @@ def _same_labels(found: Pairing, y: np.ndarray) -> np.ndarray:
             partner[us] = js[: len(us)]
     return partner
 
-
+# %% ../../nbs/85_import_mosei.ipynb #unaligned
 def _one_side(report: Report, rows: Mapping[str, dict], edges: Mapping[str, _Edges]) -> str:
     "The padded side of the file: that of most modalities, in a tie that of the text."
     sides = {}
@@ -944,7 +944,7 @@ def _by_column(path: Path, data, key: str, y: np.ndarray) -> tuple[np.ndarray, s
         )
     return emotions, f"assumed to be in the order of CMU-MOSEI's labels: {', '.join(LABELS)}"
 
-
+# %% ../../nbs/85_import_mosei.ipynb #mmsa-rest
 def _mmsa_lengths(path: Path, s: str, split: Mapping, name: str, n: int) -> np.ndarray | None:
     "The number of steps of each utterance according to the file, if it gives them."
     where = f"{path}: '{name}_lengths' of '{s}'"
