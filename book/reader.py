@@ -4,10 +4,10 @@ and the reader sees none of them.
 For each notebook it takes the outputs of the executed copy, drops cells marked `hide` or
 `default_exp`, strips the directives, folds cells (`shown.py` has the rule), joins cells of imports
 that follow each other, numbers the chapter, its figures and its exercises, sets minutes and
-prerequisites below the title, shows what a cell marked `lead` made at the top of the page, and
-turns `\\tag{6}` into an equation that `#eq-6` points at (`\\tag{TAILOR 3}`: `#eq-tailor-3`). Every
-cell gets an anchor, exported ones a line that leads to the reference, those that show a recorded
-run one that leads to it.
+prerequisites below the title, shows what a cell marked `lead` made at the top of the page, with the
+caption that follows it, and turns `\\tag{6}` into an equation that `#eq-6` points at
+(`\\tag{TAILOR 3}`: `#eq-tailor-3`). Every cell gets an anchor, exported ones a line that leads to
+the reference, those that show a recorded run one that leads to it.
 It also sets what depends on settings.ini (addresses, launch buttons) and puts a local MathJax
 beside the pages."""
 
@@ -128,6 +128,11 @@ def number_figures(cells, chapter):
             cell.source = CAPTION.sub(shown, cell.source)
 
 
+def is_caption(cell):
+    "A caption and nothing else."
+    return bool(CAPTION.match(cell.source)) and "\n\n" not in cell.source.strip()
+
+
 def is_dropped(marks):
     return bool({"hide", "hide_cell"} & set(marks)) or any(
         m.startswith("default_exp") for m in marks
@@ -184,7 +189,7 @@ def for_readers(nb, executed=None, number=None, chapter=None):
 
     With its chapter's facts, also with anchors and the lines between cells and reference."""
     outputs = iter([c.outputs for c in executed.cells if c.cell_type == "code"] if executed else [])
-    cells, leads, ran = [], [], False
+    cells, leads, led, ran = [], [], False, False
     for i, cell in enumerate(nb.cells):
         code = cell.cell_type == "code"
         marks = directives(cell) if code else []
@@ -198,13 +203,18 @@ def for_readers(nb, executed=None, number=None, chapter=None):
             cell.source = made.fill(with_equations(cell.source))[0]
             if number and not cells:
                 cell.source = re.sub(r"\A# ", f"# {number}. ", cell.source)
+            if led and is_caption(cell):
+                leads.append(cell)
+                led = False
+                continue
         else:
             shown.fold(cell, marks)
             if joined(cells, cell, anchors):
                 continue
             cells += left_to_fill(cell, marks)
         cells += [*anchors, cell, *pieces(cell)]
-        if "lead" in marks:
+        led = "lead" in marks
+        if led:
             leads.append(lead_of(cell))
             cell.outputs = []
         if chapter and code:

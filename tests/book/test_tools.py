@@ -406,6 +406,25 @@ def test_figures_are_numbered_and_the_lead_stands_first(cells):
     ]
 
 
+def test_the_caption_of_a_lead_stands_below_it(cells):
+    nb = cells(
+        ("m", "# Title"),
+        ("m", "prose"),
+        ("c", "#| lead\nx"),
+        ("c", "#| hide\ny"),
+        ("m", "**Figure.** One."),
+        ("m", "**Figure.** Two."),
+    )
+    assert [c.source for c in reader.for_readers(nb, None, "14").cells] == [
+        "# 14. Title",
+        "x",
+        "[**Figure 14.1.**]{#fig-14-1} One.",
+        "prose",
+        "x",
+        "[**Figure 14.2.**]{#fig-14-2} Two.",
+    ]
+
+
 @pytest.mark.parametrize(
     "tex, marked",
     [
