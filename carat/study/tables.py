@@ -8,6 +8,7 @@ __all__ = ['ROUNDING', 'SHOWN', 'Results', 'read_results', 'Line', 'Comparison',
 
 # %% ../../nbs/62_tables.ipynb #st62imp
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -201,21 +202,24 @@ def _judged(results: Results, store: str) -> tuple[dict, dict]:
 SHOWN = ("f1", "acc", "macro_f1", "map")  # the metrics of a table
 
 
-def study_table(found: Comparison) -> Table:
+def study_table(
+    found: Comparison,
+    metrics: Sequence[str] = SHOWN,  # keys of METRICS, a column for each
+) -> Table:
     """What was chosen, means with standard deviations over seeds, each row against the reference.
 
     The last row is the best constant answer."""
     against = _label(found, found.reference)
     fields = list(dict.fromkeys(k for line in found.lines for k in line.chosen))
     last = ["seeds", f"against {against}", "p", "verdict"]
-    header, rows = ["", *fields, *(METRICS[k] for k in SHOWN), *last], []
+    header, rows = ["", *fields, *(METRICS[k] for k in metrics), *last], []
     for line in found.lines:
-        cells = [_spread(line, k) if line.runs else None for k in SHOWN]
+        cells = [_spread(line, k) if line.runs else None for k in metrics]
         chosen = [str(line.chosen[k]) if k in line.chosen else None for k in fields]
         last = [len(line.runs), *_last_cells(line, found.reference)]
         rows.append([line.label, *chosen, *cells, *last])
     if found.constant:
-        cells = [f"{found.constant[k]:.3f}" for k in SHOWN]
+        cells = [f"{found.constant[k]:.3f}" for k in metrics]
         empty = [None] * len(fields)
         rows.append(["best constant answer", *empty, *cells, None, None, None, None])
     return table(rows, header, _caption(found))
