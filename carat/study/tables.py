@@ -231,7 +231,10 @@ def _label(found: Comparison, row: str) -> str:
 
 def _spread(line: Line, metric: str) -> str:
     v = line.mean(metric)
-    return f"{v['mean']:.3f}" + (f" ± {v['sd']:.3f}" if len(line.runs) > 1 else "")
+    return f"{v['mean']:.3f}" + (f"{_JOIN}±{_JOIN}{v['sd']:.3f}" if len(line.runs) > 1 else "")
+
+
+_JOIN = "\N{NO-BREAK SPACE}"  # a narrow column must not tear a number from its spread
 
 
 def _last_cells(line: Line, reference: str) -> list:
@@ -241,7 +244,7 @@ def _last_cells(line: Line, reference: str) -> list:
     if (d := line.difference) is None:
         return [None, None, "no result" if line.missing else None]
     p = "<0.001" if line.p is not None and line.p < 1e-3 else f"{line.p:.3f}"
-    return [f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]", p, line.verdict]
+    return [f"{d.value:+.3f} [{d.low:+.3f},{_JOIN}{d.high:+.3f}]", p, line.verdict]
 
 
 def _caption(found: Comparison) -> str:
@@ -353,6 +356,7 @@ def _line(runs: dict, difference: dict | None, **values) -> Line:
 def as_text(shown: Table) -> str:
     "A table for a terminal."
     cells = [["–" if v is None else str(v) for v in row] for row in [shown.header, *shown.rows]]
+    cells = [[v.replace(_JOIN, " ") for v in row] for row in cells]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     out = [shown.caption or "", ""]
     for first, *rest in cells:
@@ -383,7 +387,7 @@ def as_latex(shown: Table) -> str:
 
 
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-_LATEX |= {c: f"\\{c}" for c in "&%$#_{}"} | {"±": r"$\pm$", "–": "--", "−": "$-$"}
+_LATEX |= {c: f"\\{c}" for c in "&%$#_{}"} | {"±": r"$\pm$", "–": "--", "−": "$-$", _JOIN: "~"}
 
 
 def _latex(text: str) -> str:
