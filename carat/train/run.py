@@ -108,7 +108,7 @@ def _summary(model, data, how) -> dict:
         steps_per_epoch=steps_per_epoch(data, how),
     )
 
-
+# %% ../../nbs/34_run_folder.ipynb #outline
 def outline(
     info: dict,  # as `describe` gives it
 ) -> list[str]:  # lines
@@ -349,7 +349,7 @@ def random_states(
     cuda = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
     return [torch.get_rng_state(), *cuda]
 
-
+# %% ../../nbs/34_run_folder.ipynb #save-checkpoint
 def save_checkpoint(
     folder: RunFolder | None,  # None on the ranks that do not write
     run: Run,  # the run so far
@@ -414,7 +414,7 @@ def _check_same(path: Path, info: dict):
             "Give the same options and the same store, or start a new run"
         )
 
-
+# %% ../../nbs/34_run_folder.ipynb #resumable
 def check_resumable(
     path: Path,  # the run folder
     info: dict,  # what `describe` says about the run to be resumed
@@ -482,7 +482,7 @@ def _check_history(history: list, metrics: dict):
     if metrics != dict(best_epoch=best, threshold=valid["threshold"], valid=valid):
         raise ValueError("its history and its metrics do not belong together")
 
-
+# %% ../../nbs/34_run_folder.ipynb #position
 def _check_place(c: dict, run: Run):
     "Raise `ValueError` where a checkpoint names a position that its run does not have."
     history, metrics = json.loads(c["history"]), json.loads(c["metrics"])
@@ -536,7 +536,7 @@ def _restore_optimizer(optimizer, state: dict):
         raise ValueError("the optimiser has other groups of parameters")
     optimizer.load_state_dict({"state": state["state"], "param_groups": own})
 
-
+# %% ../../nbs/34_run_folder.ipynb #load-checkpoint
 def load_checkpoint(
     path: Path,  # the run folder, after `check_resumable`
     run: Run,  # the new run, whose system, history and metrics are restored
@@ -617,7 +617,7 @@ def _read(path: Path) -> tuple[dict, dict, list]:
         raise ValueError(f"its threshold is {metrics['threshold']}, and scores lie from 0 to 1")
     return info, metrics, history
 
-
+# %% ../../nbs/34_run_folder.ipynb #whole
 def _check_whole(path: Path):
     "Raise `CaratError` that says which files a run folder lacks, and why."
     if not path.is_dir():
@@ -692,7 +692,7 @@ def _check_sizes(cls, config, state: dict):
     for name, value in empty.items():
         compare(None, name, value)
 
-
+# %% ../../nbs/34_run_folder.ipynb #build
 def _build(path: Path, info: dict, metrics: dict, version: int):
     "The system and the training configuration that a run folder holds."
     if version == 1 and info["model"]["name"] == "carat-ctc":
