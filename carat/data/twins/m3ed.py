@@ -49,11 +49,7 @@ class DialoguePlan:
     emotion: np.ndarray  # (N, 60) int8, the emotion of each utterance
     speaker: np.ndarray  # (N, 60) int8, who speaks: 0 or 1
 
-
-# Share of utterances with the speaker of the one before, from Appendix B's utterances and turns
-TURN = (24449 - 9082) / (24449 - 990)
-
-
+# %% ../../../nbs/15_twin_m3ed.ipynb #emotions
 def emotion_weights() -> np.ndarray:  # (7,) adds up to 1
     "How often an emotion is drawn where a dialogue has it: its utterances per training dialogue."
     n = M3ED_COUNTS["train"]["utterances"] / m3ed_truth("train").sum(0)
@@ -73,6 +69,10 @@ def _emotions(y, lengths, rng) -> np.ndarray:
         occurs = (draw[..., None] == np.arange(y.shape[1])).any(1)  # (n, C)
         todo = todo[(occurs != y[todo]).any(1)]
     return e
+
+# %% ../../../nbs/15_twin_m3ed.ipynb #turns
+# Share of utterances with the speaker of the one before, from Appendix B's utterances and turns
+TURN = (24449 - 9082) / (24449 - 990)
 
 
 def plan_m3ed_twin(
@@ -111,9 +111,8 @@ M3ED_RELEVANCE = np.array([  # text, vision, audio
     [0.10, 0.60, 0.15],  # Surprise: mostly seen
 ])
 # fmt: on
-_BETWEEN = [(0, 6), (2, 5), (3, 4)]  # the emotions that a modality's first distractor resembles
 
-
+# %% ../../../nbs/15_twin_m3ed.ipynb #world
 @dataclass
 class DialogueWorld(Settings):
     "How emotions show in a dialogue, and what hides them. Another seed is another world."
@@ -161,6 +160,9 @@ class DialogueWorld(Settings):
                 "every modality needs a width of at least 24: 16 for patterns, 8 for speakers."
             )
 
+# %% ../../../nbs/15_twin_m3ed.ipynb #voice
+_BETWEEN = [(0, 6), (2, 5), (3, 4)]  # the emotions that a modality's first distractor resembles
+
 
 class _Voice(Frame):
     "One modality of a world of dialogues: its frame, and one direction for each kind of event."
@@ -177,6 +179,27 @@ class _Voice(Frame):
         self.pattern[C] = between + math.sqrt(1 - h * h) * self.pattern[C]
         self.pattern *= world.strength
 
+# %% ../../../nbs/15_twin_m3ed.ipynb #shown
+def _shown(plan: DialoguePlan, relevance: np.ndarray, key: tuple) -> dict:
+    "The utterances, and each emotion's channel: planted (N, C, M) bool, and start (N, C, M)."
+    C, M = relevance.shape
+    drawn = generator(*key, 4).random((len(plan.y), C, 1))
+    place = (drawn >= np.cumsum(relevance, 1)).sum(2)  # (N, C) 0, ..., M - 1, and M for nowhere
+    channel = np.where((plan.y > 0) & (place < M), place, -1)  # (N, C)
+    planted = channel[..., None] == np.arange(M)  # (N, C, M) bool
+    first = (plan.emotion[..., None] == np.arange(C)).argmax(1)  # (N, C) utterance
+    start = np.where(planted, first[..., None], -1)
+    said = {"emotion": plan.emotion, "speaker": plan.speaker}
+    return {"planted": planted, "start": start, **said, "channel": channel}
+
+# %% ../../../nbs/15_twin_m3ed.ipynb #odd
+def _odd(world: DialogueWorld, N: int, key: tuple) -> dict:
+    "gain (N, 60, M) of each utterance, and distractor (N, 60, M): 0 none, 1, 2."
+    shape, gains = (N, MAX_UTTERANCES, len(world.modalities)), np.asarray(world.gains)
+    gain = gains[generator(*key, 5).integers(len(gains), size=shape)]
+    below = np.cumsum([1 - sum(world.distractors), world.distractors[0]])
+    return {"gain": gain, "distractor": (generator(*key, 6).random((*shape, 1)) >= below).sum(3)}
+
 # %% ../../../nbs/15_twin_m3ed.ipynb #c3227243
 class _Talks(Clips):
     "The dialogues of one split: who says what, where it shows, and the features."
@@ -187,35 +210,9 @@ class _Talks(Clips):
         ids = [f"synthetic_{split}_{i:04d}" for i in range(N)]
         steps = np.repeat(plan.lengths[:, None], M, 1)  # (N, M)
         super().__init__(ids, plan.y, world.parts, steps, np.ones((N, M), bool))
-        self.extras = {**self._shown(), **self._odd()}
+        self.extras = {**_shown(plan, world.relevance, self.key), **_odd(world, N, self.key)}
         shifts = [np.concatenate([s for *_, s in self._drawn(m)]) for m in range(M)]
         self.extras["shift"] = np.stack(shifts, 2)  # (N, 2, M, K) of the speakers
-
-    def _shown(self) -> dict:
-        "The utterances, and each emotion's channel: planted (N, C, M) bool, and start (N, C, M)."
-        plan, (C, M) = self.plan, self.world.relevance.shape
-        drawn = generator(*self.key, 4).random((len(plan.y), C, 1))
-        # (N, C) 0, ..., M - 1, and M for nowhere
-        place = (drawn >= np.cumsum(self.world.relevance, 1)).sum(2)
-        channel = np.where((plan.y > 0) & (place < M), place, -1)  # (N, C)
-        planted = channel[..., None] == np.arange(M)  # (N, C, M) bool
-        first = (plan.emotion[..., None] == np.arange(C)).argmax(1)  # (N, C) utterance
-        return {
-            "planted": planted,
-            "start": np.where(planted, first[..., None], -1),
-            "emotion": plan.emotion,
-            "speaker": plan.speaker,
-            "channel": channel,
-        }
-
-    def _odd(self) -> dict:
-        "gain (N, 60, M) of each utterance, and distractor (N, 60, M): 0 none, 1, 2."
-        world, shape = self.world, (len(self.id), MAX_UTTERANCES, len(self.modalities))
-        gains = np.asarray(world.gains)
-        gain = gains[generator(*self.key, 5).integers(len(gains), size=shape)]
-        below = np.cumsum([1 - sum(world.distractors), world.distractors[0]])
-        odd = (generator(*self.key, 6).random((*shape, 1)) >= below).sum(3)
-        return {"gain": gain, "distractor": odd}
 
     def _drawn(self, m: int, chunk: int = 128):
         "Yield (dialogues, dialogue and utterance of each row, coordinates, shift (n, 2, K))."
@@ -242,7 +239,7 @@ class _Talks(Clips):
             w[odd > 0, : part.K] += gain[odd > 0] * pattern[none + odd[odd > 0]]
             yield talks, part.mixed(w)
 
-
+# %% ../../../nbs/15_twin_m3ed.ipynb #0204e286
 def _talks(size, seed: int, world: DialogueWorld):
     "Yield (split, dialogues)."
     for split, plan in plan_m3ed_twin(size, seed).items():
@@ -252,7 +249,7 @@ def _talks(size, seed: int, world: DialogueWorld):
 def _attrs(seed: int, world: DialogueWorld) -> dict:
     return {"synthetic": True, "seed": seed, DialogueWorld.attribute: world.to_json()}
 
-# %% ../../../nbs/15_twin_m3ed.ipynb #0204e286
+
 def make_m3ed_twin(
     size: int | Mapping[str, int] = 990,  # dialogues in all, or {split: dialogues}
     seed: int = 0,  # of the dialogues
@@ -267,7 +264,7 @@ def make_m3ed_twin(
     talks, attrs = _talks(size, seed, world), _attrs(seed, world)
     return in_memory(world.data, M3ED_LABELS, world.modalities, talks, attrs)
 
-
+# %% ../../../nbs/15_twin_m3ed.ipynb #write-twin
 def write_m3ed_twin(
     path: str | Path,  # of the store to write
     size: int | Mapping[str, int] = 990,  # dialogues in all, or {split: dialogues}
