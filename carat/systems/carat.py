@@ -170,6 +170,22 @@ TABLE_3 = {
     13: ("CARAT", {}),
 }
 
+# %% ../../nbs/28_carat.ipynb #recipes
+_RECIPES = {  # preset -> (configuration, training)
+    "recommended": ({**_REFERENCE, **_RECOMMENDED}, dict(lr=6e-5)),
+    "lean": ({**_REFERENCE, **_RECOMMENDED, **TABLE_3[3][1]}, dict(lr=6e-5)),
+    "paper": ({}, {}),
+    "reference": (
+        _REFERENCE,
+        dict(
+            optimizer="bertadam",
+            threshold=0.25,
+            drop_last=True,
+            decay_also=("*encoders.*.norm.weight",),
+        ),
+    ),
+}
+
 # %% ../../nbs/28_carat.ipynb #7e614ced
 _CHOICES = dict(
     agg=("shuffle", "concat", "none"),
@@ -231,9 +247,129 @@ def _keep(U, present):
     "Zero where a sample lacks the modality."
     return torch.where(present[:, :, None, None], U, U.new_zeros(()))
 
+# %% ../../nbs/28_carat.ipynb #latent
+def _latent(model, U_o, present, hard):
+    "Z_o, D, and what the first reconstruction reads: all slots, and a target's own slot."
+    if not model.config.latent:
+        return None, None, U_o, U_o
+    raw, z_o = model.embed(U_o)  # (B, M, C, d_z)
+    D = model.prototypes(z_o, hard)  # (B, M, C, d_z)
+    decoded = model.De(z_o if model.config.decode_normalised else raw)  # (B, M, C, d)
+    U_tilde = _keep(decoded, present)
+    alone = (present.sum(1) == 1)[:, None, None, None]  # (B, 1, 1, 1)
+    own = torch.where(alone, U_tilde, _keep(model.De(D.to(raw.dtype)), present))
+    return z_o, D, U_tilde, own
 
+# %% ../../nbs/28_carat.ipynb #rebuilt
+def _rebuilt(model, slots, own, present):
+    "Level -> (B, M, C, d): U_alpha and U_beta, those that the configuration has (Eq. 2)."
+    U, levels = {}, model.config.levels
+    if "alpha" in levels:
+        slots = U["alpha"] = _keep(model.f.alpha(slots, own), present)
+    if "beta" in levels:
+        U["beta"] = _keep(model.f.beta(slots), present)
+    return U
+
+# %% ../../nbs/28_carat.ipynb #pooled
+def _pooled(model, U, present):
+    "By level: the logits, their maxima over modalities, and which modality won (Eq. 4)."
+    logits, s, leaned = {}, {}, {}
+    for level in ("o", *model.config.levels) if model.config.mrm else ():
+        logits[level] = model.h(U[level])  # (B, M, C)
+        s[level], leaned[level] = max_pool(logits[level], present)  # (B, C)
+    return logits, s, leaned
+
+# %% ../../nbs/28_carat.ipynb #reconstruction-terms
+def _reconstruction(out, norm):
+    "The terms of Eq. 3, by name."
+    compared = [k for k in ("tilde", "alpha", "beta") if k in out.U]
+    if not compared:
+        return {}
+    rebuilt = [out.U[k] for k in compared]
+    rec = reconstruction_loss(out.U["o"], rebuilt, out.present, norm)
+    return {f"rec_{k}": v for k, v in zip(compared, rec.unbind(), strict=True)}
+
+# %% ../../nbs/28_carat.ipynb #rows
+def _embeddings(model, out):
+    "Level -> (B, M, C, d_z)."
+    if not model.config.latent:
+        return {}
+    later = {k: model.embed(out.U[k])[1] for k in model.config.levels}
+    return {"o": out.z_o, **later}
+
+
+def _rows(Z, y, present):
+    "Rows (n, d_z), their classes (n,) and whether they count (n,)."
+    E = torch.stack(list(Z.values()), 1)  # (B, levels, M, C, d_z)
+    shape = E.shape[:-1]
+    cls = class_ids(y, E.shape[2])[:, None].expand(shape).flatten()
+    return E.flatten(0, 3), cls, present[:, None, :, None].expand(shape).flatten()
+
+# %% ../../nbs/28_carat.ipynb #contrast-term
+def _contrast(queue, rows, c, shared, low):
+    "Eq. 6 and 7, over these rows and those of the queue."
+    E, cls, valid = rows
+    return supcon(
+        *(E, cls, valid, queue.rows, queue.cls, queue.valid, c.tau, c.scl_reduction),
+        shared=shared,
+        max_norm=1.0,
+        low=low,
+    )
+
+# %% ../../nbs/28_carat.ipynb #aggregation-term
+def _aggregation(model, out, y, some, draws, weight):
+    "The terms of Eq. 14, by name."
+    c, V, present = model.config, out.U[model.config.deepest], out.present
+    if c.agg == "concat":
+        return {"agg": bce(model.h_cat(V), y, some, weight)}
+    if c.agg == "none":
+        return {}
+    if not (c.shuffles and c.gamma_sf):
+        draws = None
+    elif draws is None:
+        kinds = ("sample" in c.shuffles, "modality" in c.shuffles)
+        draws = agree(*draw_shuffle(present, len(c.labels), *kinds))
+    return aggregation_loss(model.h_c, V, y, present, draws, c.shuffle_attached, weight)
+
+# %% ../../nbs/28_carat.ipynb #weights-of-terms
+def _weights(c):
+    "The weight of every term in Eq. 15; the deepest level of Eq. 5 has gamma_beta."
+    levels = {"o": c.gamma_o, "alpha": c.gamma_alpha, c.deepest: c.gamma_beta}
+    rest = {"scl": c.gamma_s, "agg": 1.0, "shuffled": c.gamma_sf}
+    rec = {"rec_tilde": c.gamma_r, "rec_alpha": c.gamma_r, "rec_beta": c.gamma_r_beta}
+    return {f"bce_{k}": v for k, v in levels.items()} | rec | rest
+
+# %% ../../nbs/28_carat.ipynb #remember
+def _remember(model, Z, rows, y, present):
+    "Move the queue and the prototypes (Eq. 8)."
+    if rows is not None:
+        model.queue.enqueue(*rows)
+    used = [Z[k] for k in model.config.prototype_levels if k in Z]
+    n = len(used)  # samples in order, levels within a sample
+    model.prototypes.update(
+        torch.stack(used, 1).flatten(0, 1),
+        y.repeat_interleave(n, 0),
+        present.repeat_interleave(n, 0),
+        normalise=model.config.prototype_normalise,
+    )
+
+# %% ../../nbs/28_carat.ipynb #halves
 def _sigmoid(x):
     return torch.sigmoid(x.float() if x.dtype in (torch.bfloat16, torch.float16) else x)
+
+
+def _halves(model, out):
+    "The halves of Eq. 16 that the configuration has, (B, C) each."
+    c, parts, V = model.config, [], out.U[model.config.deepest]
+    if c.agg == "shuffle":
+        p = _sigmoid(model.h_c(V))  # (B, M, C)
+        w = out.present[:, :, None].to(p.dtype)
+        parts.append((p * w).sum(1) / w.sum(1).clamp(min=1))  # (B, C)
+    if c.agg == "concat":
+        parts.append(_sigmoid(model.h_cat(V)))
+    if c.mrm:
+        parts.append(_sigmoid(out.s[c.deepest]))
+    return parts
 
 # %% ../../nbs/28_carat.ipynb #d6fcf1ab
 def attended(
@@ -290,22 +426,7 @@ class CARAT(Network):
     Config = CaratConfig
     weighs = True
     meets = True  # in the contrast, the shuffle and the prototypes
-    # preset -> (configuration, training): what this book trains with, row 3 of Table 3, the paper,
-    # the published code
-    recipes = {
-        "recommended": ({**_REFERENCE, **_RECOMMENDED}, dict(lr=6e-5)),
-        "lean": ({**_REFERENCE, **_RECOMMENDED, **TABLE_3[3][1]}, dict(lr=6e-5)),
-        "paper": ({}, {}),
-        "reference": (
-            _REFERENCE,
-            dict(
-                optimizer="bertadam",
-                threshold=0.25,
-                drop_last=True,
-                decay_also=("*encoders.*.norm.weight",),
-            ),
-        ),
-    }
+    recipes = _RECIPES
 
     def __init__(
         self,
@@ -375,31 +496,10 @@ class CARAT(Network):
         hard: bool | None = None,  # as in `forward`
     ) -> Forward:
         "The right half: latent space, two reconstructions, heads."
-        c, U = self.config, {"o": U_o}
-        z_o, D, semantic, own = self._latent(U, present, hard)
-        if "alpha" in c.levels:
-            semantic = U["alpha"] = _keep(self.f.alpha(semantic, own), present)
-        if "beta" in c.levels:
-            U["beta"] = _keep(self.f.beta(semantic), present)
-        logits, s, leaned = {}, {}, {}
-        for level in ("o", *c.levels) if c.mrm else ():
-            logits[level] = self.h(U[level])  # (B, M, C)
-            s[level], leaned[level] = max_pool(logits[level], present)  # (B, C)
-        return Forward(present, attention, U, z_o, D, logits, s, leaned)
-
-    def _latent(self, U, present, hard):
-        "Z_o, D, and what the first reconstruction reads: all slots, and a slot's own."
-        U_o = U["o"]
-        if not self.config.latent:
-            return None, None, U_o, U_o
-        raw, z_o = self.embed(U_o)  # (B, M, C, d_z)
-        D = self.prototypes(z_o, hard)  # (B, M, C, d_z)
-        decoded = self.De(z_o if self.config.decode_normalised else raw)  # (B, M, C, d)
-        U["tilde"] = _keep(decoded, present)
-        # a lone modality has nothing to be rebuilt from: it keeps its own features, as in Eq. 17
-        alone = (present.sum(1) == 1)[:, None, None, None]  # (B, 1, 1, 1)
-        own = torch.where(alone, U["tilde"], _keep(self.De(D.to(raw.dtype)), present))
-        return z_o, D, U["tilde"], own
+        z_o, D, slots, own = _latent(self, U_o, present, hard)
+        U = {"o": U_o, "tilde": slots} if self.config.latent else {"o": U_o}
+        U |= _rebuilt(self, slots, own, present)
+        return Forward(present, attention, U, z_o, D, *_pooled(self, U, present))
 
     def losses(
         self,
@@ -414,82 +514,18 @@ class CARAT(Network):
         out = self.fuse(U_o, present, attention)
         # a sample without any modality counts nowhere
         some = present.any(1, keepdim=True)  # (B, 1)
-        terms = {
-            **{f"bce_{k}": v for k, v in classification_loss(out.s, y, some, batch.weight).items()},
-            **self._reconstruction(out),
-        }
-        Z = self._embeddings(out)
-        rows = self._rows(Z, y, present) if c.latent and c.gamma_s else None
+        by_level = classification_loss(out.s, y, some, batch.weight)
+        terms = {f"bce_{k}": v for k, v in by_level.items()} | _reconstruction(out, c.rec_norm)
+        Z = _embeddings(self, out)
+        rows = _rows(Z, y, present) if c.latent and c.gamma_s else None
         if rows is not None:
             low = U_o.dtype == torch.bfloat16  # products in the precision of those before
-            terms["scl"] = self._contrast(*rows, shared=bool(batch.total), low=low)
-        terms |= self._aggregation(out, y, some, draws, batch.weight)
+            terms["scl"] = _contrast(self.queue, rows, c, shared=bool(batch.total), low=low)
+        terms |= _aggregation(self, out, y, some, draws, batch.weight)
         if self.training and c.latent:  # the state that outlives the step, after its last use
-            self._remember(Z, rows, y, present)
-        weights = self._weights()
+            _remember(self, Z, rows, y, present)
+        weights = _weights(c)
         return {"loss": sum(weights[k] * v for k, v in terms.items()), **terms}
-
-    def _reconstruction(self, out):  # Eq. 3
-        compared = [k for k in ("tilde", "alpha", "beta") if k in out.U]
-        if not compared:
-            return {}
-        rebuilt = [out.U[k] for k in compared]
-        rec = reconstruction_loss(out.U["o"], rebuilt, out.present, self.config.rec_norm)
-        return {f"rec_{k}": v for k, v in zip(compared, rec.unbind(), strict=True)}
-
-    def _embeddings(self, out):  # level -> (B, M, C, d_z)
-        if not self.config.latent:
-            return {}
-        return {"o": out.z_o, **{k: self.embed(out.U[k])[1] for k in self.config.levels}}
-
-    def _rows(self, Z, y, present):
-        "Rows (n, d_z), classes (n,) and whether they count (n,), in the order of the queue."
-        E = torch.stack(list(Z.values()), 1)  # (B, levels, M, C, d_z)
-        shape = E.shape[:-1]
-        cls = class_ids(y, E.shape[2])[:, None].expand(shape).flatten()
-        return E.flatten(0, 3), cls, present[:, None, :, None].expand(shape).flatten()
-
-    def _contrast(self, rows, cls, valid, shared, low):  # Eq. 6 and 7
-        q, c = self.queue, self.config
-        return supcon(
-            *(rows, cls, valid, q.rows, q.cls, q.valid, c.tau, c.scl_reduction),
-            shared=shared,
-            max_norm=1.0,
-            low=low,
-        )
-
-    def _aggregation(self, out, y, some, draws, weight):  # Eq. 14
-        c, V, present = self.config, out.U[self.config.deepest], out.present
-        if c.agg == "concat":
-            return {"agg": bce(self.h_cat(V), y, some, weight)}
-        if c.agg == "none":
-            return {}
-        if not (c.shuffles and c.gamma_sf):
-            draws = None
-        elif draws is None:
-            kinds = ("sample" in c.shuffles, "modality" in c.shuffles)
-            draws = agree(*draw_shuffle(present, len(c.labels), *kinds))
-        return aggregation_loss(self.h_c, V, y, present, draws, c.shuffle_attached, weight)
-
-    def _remember(self, Z, rows, y, present):
-        if rows is not None:
-            self.queue.enqueue(*rows)
-        used = [Z[k] for k in self.config.prototype_levels if k in Z]
-        n = len(used)  # samples in order, levels within a sample
-        self.prototypes.update(
-            torch.stack(used, 1).flatten(0, 1),
-            y.repeat_interleave(n, 0),
-            present.repeat_interleave(n, 0),
-            normalise=self.config.prototype_normalise,
-        )
-
-    def _weights(self):
-        "The weight of every term in Eq. 15; the deepest level of Eq. 5 has gamma_beta."
-        c = self.config
-        levels = {"o": c.gamma_o, "alpha": c.gamma_alpha, c.deepest: c.gamma_beta}
-        rest = {"scl": c.gamma_s, "agg": 1.0, "shuffled": c.gamma_sf}
-        rec = {"rec_tilde": c.gamma_r, "rec_alpha": c.gamma_r, "rec_beta": c.gamma_r_beta}
-        return {f"bce_{k}": v for k, v in levels.items()} | rec | rest
 
     @torch.no_grad()
     def predict(
@@ -498,17 +534,8 @@ class CARAT(Network):
         hard: bool = True,  # hard intrinsic vectors (Eq. 10)
     ) -> Scores:  # and "from": the modality that won on U_o, -1 where there is none
         "Eq. 16: the mean of the most relevant modality's scores and the aggregated ones."
-        c, out = self.config, self(batch, hard=hard)
-        parts, V = [], out.U[c.deepest]
-        if c.agg == "shuffle":
-            p = _sigmoid(self.h_c(V))  # (B, M, C)
-            w = out.present[:, :, None].to(p.dtype)
-            parts.append((p * w).sum(1) / w.sum(1).clamp(min=1))  # (B, C)
-        if c.agg == "concat":
-            parts.append(_sigmoid(self.h_cat(V)))
-        if c.mrm:
-            parts.append(_sigmoid(out.s[c.deepest]))
-        scores = torch.stack(parts).mean(0)  # (B, C)
+        out = self(batch, hard=hard)
+        scores = torch.stack(_halves(self, out)).mean(0)  # (B, C)
         scores = torch.where(out.present.any(1, keepdim=True), scores, torch.zeros_like(scores))
         nobody = torch.full_like(scores, -1, dtype=torch.long)
         return Scores(scores, {"from": out.leaned.get("o", nobody)})
