@@ -44,19 +44,20 @@ class Forked(LocalProvisioner):
     "Starts kernels by forking."
 
     async def launch_kernel(self, cmd, **how):
-        self.process = Process(cmd[cmd.index("-f") :], how["cwd"], how["env"])
+        given = cmd[cmd.index("-f") :], how["cwd"], how["env"]
+        made = get_context("forkserver").Process(target=kernel, args=given, daemon=True)
+        self.process = Process(made)
         self.pid = self.pgid = self.process.pid
         return self.connection_info
 
 
 class Process:
-    "A forked kernel, with those methods of `subprocess.Popen` that its provisioner calls."
+    "A process of multiprocessing, started, with methods of `subprocess.Popen`."
 
     stdin = stdout = stderr = None
 
-    def __init__(self, arguments, folder, env):
-        target = get_context("forkserver").Process
-        self.process = target(target=kernel, args=(arguments, folder, env), daemon=True)
+    def __init__(self, process):
+        self.process = process
         self.process.start()
         self.pid = self.process.pid
 
@@ -66,7 +67,7 @@ class Process:
     def wait(self, timeout=None):
         self.process.join(timeout)
         if self.process.exitcode is None:
-            raise subprocess.TimeoutExpired("kernel", timeout)
+            raise subprocess.TimeoutExpired(self.process.name, timeout)
         return self.process.exitcode
 
     def send_signal(self, number):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import Command
 
 from carat import cli
 from carat.data.store import Store
@@ -525,17 +526,6 @@ def test_own_arrays(tmp_path):
 # ---- the process itself
 
 
-def process(*argv, **how):
-    return subprocess.Popen(
-        [sys.executable, "-m", "carat.cli", *map(str, argv)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        **how,
-    )
-
-
 def test_help_does_not_wait_for_torch():
     code = "import sys; from carat import cli; cli.commands(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
@@ -555,7 +545,7 @@ def test_a_reader_that_leaves_is_no_fault():
 
 
 def test_ctrl_c_leaves_whole_files(folder, tmp_path):
-    p = process(
+    p = Command(
         "train",
         folder / "twin.h5",
         "--out",
@@ -568,15 +558,15 @@ def test_ctrl_c_leaves_whole_files(folder, tmp_path):
     try:
         end = time.time() + 60
         while not (tmp_path / "run/history.jsonl").exists():
-            assert p.poll() is None and time.time() < end, p.communicate()
+            assert p.poll() is None and time.time() < end, p.communicate(timeout=30)
             time.sleep(0.05)
         p.send_signal(signal.SIGINT)
-        _, err = p.communicate(timeout=30)
+        said = p.communicate(timeout=30)
     finally:
         if p.poll() is None:
             p.kill()
-    assert p.returncode == 130 and "Traceback" not in err and "--resume" in err
-    assert err.count("stopped") == 1, err
+    assert p.returncode == 130 and "Traceback" not in said and "--resume" in said
+    assert said.count("stopped") == 1, said
     left = {q.name for q in (tmp_path / "run").iterdir()}
     assert left == {
         "config.json",

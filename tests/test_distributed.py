@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import torch
+from commands import Command
 
 from carat import cli
 from carat.train import load_run
@@ -64,26 +65,19 @@ def twin(tmp_path_factory):
     return path
 
 
-def started(world, *argv):
-    how = (
-        [
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            f"--nproc-per-node={world}",
-            "-m",
-            "carat.cli",
-        ]
-        if world > 1
-        else ["-m", "carat.cli"]
-    )
-    return subprocess.Popen(
-        [sys.executable, *how, "train", *map(str, argv)],
+def by_torchrun(*argv):
+    "What two processes say, when they have ended well."
+    how = "-m torch.distributed.run --standalone --nproc-per-node=2 -m carat.cli train".split()
+    done = subprocess.run(
+        [sys.executable, *how, *map(str, argv)],
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=300,
     )
+    assert done.returncode == 0, done.stdout[-2000:]
+    return done.stdout
 
 
 def story(run):
@@ -118,14 +112,10 @@ def close(a, b, name):
 def test_two_processes_follow_one_also_across_a_stop(twin, tmp_path):
     """The last batch of an epoch has fewer samples; of two processes one writes; what one process
     began, two may end."""
-    one, two = (
-        started(1, twin, "--out", tmp_path / "one", "--epochs", 3, *TINY),
-        started(2, twin, "--out", tmp_path / "two", "--epochs", 3, *TINY),
-    )
-    for p in (one, two):
-        out, err = p.communicate(timeout=300)
-        assert p.returncode == 0, err[-2000:]
-        assert out.count("best epoch") == 1 and "Traceback" not in err
+    one = Command("train", twin, "--out", tmp_path / "one", "--epochs", 3, *TINY)
+    said = by_torchrun(twin, "--out", tmp_path / "two", "--epochs", 3, *TINY)
+    for out in (one.communicate(timeout=300), said):
+        assert out.count("best epoch") == 1 and "Traceback" not in out, out[-2000:]
     whole = load_run(tmp_path / "one", "cpu")
     same(load_run(tmp_path / "two", "cpu"), whole)
     assert {q.name for q in (tmp_path / "two").iterdir()} == {
@@ -151,9 +141,8 @@ def test_two_processes_follow_one_also_across_a_stop(twin, tmp_path):
     model.losses = counted
     with pytest.raises(KeyboardInterrupt):
         T.fit(model, store, config, out=tmp_path / "half", progress=False)
-    p = started(2, twin, "--out", tmp_path / "half", "--epochs", 3, "--resume", *TINY)
-    out, err = p.communicate(timeout=300)
-    assert p.returncode == 0 and "stopped on 1 process(es), resumed on 2" in out, err[-2000:]
+    said = by_torchrun(twin, "--out", tmp_path / "half", "--epochs", 3, "--resume", *TINY)
+    assert "stopped on 1 process(es), resumed on 2" in said, said[-2000:]
     half = load_run(tmp_path / "half", "cpu")
     for run in (
         half,

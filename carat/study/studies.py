@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
 from functools import lru_cache
 from importlib.resources import files
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,15 @@ from ..data.store import Store
 from ..data.twins.unaligned import write_twin_like
 from ..data.writer import StoreWriter
 from ..metrics import METRICS, multilabel_metrics
-from .runner import RunSpec, complete, deaf_to_ctrl_c, jobs_and_threads, seed_folder
+from carat.study.runner import (
+    RunSpec,
+    complete,
+    deaf_to_ctrl_c,
+    jobs_and_threads,
+    processes,
+    seed_folder,
+    settle,
+)
 from ..system import field_names, import_system, recipe, system
 from ..train.config import TrainConfig
 from ..train.predict import predict
@@ -652,8 +660,9 @@ def _run_all(todo: list[StudyRun], runs: list[StudyRun], here, tell):
             raise
 
 
-def _run_after_run(pipe, threads: int):
+def _run_after_run(pipe, threads: int, environ: dict):
     "What a worker does: the runs it is sent, unless it is asked to stop or its parent is gone."
+    settle(environ)
     signal.signal(signal.SIGTERM, _stop)
     threading.Thread(target=_watch_parent, daemon=True).start()
     well = True
@@ -692,9 +701,10 @@ class _Worker:
     "A process that takes one run after another."
 
     def __init__(self, threads: int):
-        context = get_context("spawn")
+        context = processes()
         self.pipe, self.its_end = context.Pipe()
-        self.process = context.Process(target=_run_after_run, args=(self.its_end, threads))
+        given = self.its_end, threads, dict(os.environ)
+        self.process = context.Process(target=_run_after_run, args=given)
 
     def start(self):
         with deaf_to_ctrl_c():  # it hears of Ctrl-C from this process

@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+from multiprocessing.forkserver import _forkserver
 from types import SimpleNamespace
 
 import nbformat
@@ -203,6 +204,7 @@ def test_a_failing_notebook_is_named_with_its_cell(cells, tmp_path, monkeypatch,
 
 @pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux alone")
 def test_a_forked_kernel_is_a_kernel(cells, tmp_path, monkeypatch):
+    _forkserver._stop()  # one that other tests have started
     factory = kernels.KernelProvisionerFactory.instance()
     monkeypatch.setattr(factory, "default_provisioner_name", "local-provisioner")
     monkeypatch.setattr(kernels, "IMPORTED", ("ipykernel.kernelapp", "h5py", "matplotlib"))
@@ -228,6 +230,7 @@ def test_a_forked_kernel_is_a_kernel(cells, tmp_path, monkeypatch):
         run("1 / 0")
     with pytest.raises(DeadKernelError):
         run("import os\nos.kill(os.getpid(), 9)")
+    _forkserver._stop()
 
 
 EQ = "m", "$$y = x / 2 \\tag{4}$$"

@@ -8,10 +8,12 @@ import time
 import numpy as np
 import pytest
 import torch
+from commands import holders, needs_proc
 
 from carat.core import CaratError
 from carat.study.studies import SCORES, load_judged, read_study, run_study
 
+dask = pytest.importorskip("dask", reason="the extra carat[cluster] is not installed")
 distributed = pytest.importorskip("distributed", reason="the extra carat[cluster] is not installed")
 
 STUDY = """
@@ -49,28 +51,19 @@ def scores(out):
     return {str(p.relative_to(out)): load_judged(p).scores for p in found}
 
 
-def holds(pid, path):
-    "Whether a process has a file or a folder open."
-    folder = f"/proc/{pid}/fd"
-    try:
-        return str(path) in [os.readlink(f"{folder}/{fd}") for fd in os.listdir(folder)]
-    except OSError:
-        return False
-
-
 def kill_who_trains(client, out, killed):
     "Kill the worker of the long run once it has had two epochs."
-    pids, end = client.run(os.getpid).values(), time.monotonic() + 240
+    pids, end = set(client.run(os.getpid).values()), time.monotonic() + 240
     while time.monotonic() < end and not killed:
         for history in out.glob("runs/tiny/carat-*/seed-1/history.jsonl"):
             if len(history.read_text().splitlines()) >= 2:
-                killed += [pid for pid in pids if holds(pid, history.parent)]
+                killed += pids & set(holders(history.parent))
         time.sleep(0.1)
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc to find the worker")
+@needs_proc
 def test_a_study_survives_the_death_of_a_worker(study, tmp_path):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in the workers: the number of threads decides the last bits
@@ -80,7 +73,8 @@ def test_a_study_survives_the_death_of_a_worker(study, tmp_path):
         torch.set_num_threads(threads)
     killed, out = [], tmp_path / "there"
     how = dict(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None)
-    with distributed.LocalCluster(**how) as cluster, distributed.Client(cluster) as client:
+    forked = dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
+    with forked, distributed.LocalCluster(**how) as cluster, distributed.Client(cluster) as client:
         args = (client, out, killed)
         watcher = threading.Thread(target=kill_who_trains, args=args, daemon=True)
         watcher.start()

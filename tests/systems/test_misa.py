@@ -10,6 +10,7 @@ import torch.multiprocessing as mp
 from recorded import recorded_case
 
 from carat.distributed import average_gradients
+from carat.study.runner import processes
 from carat.system import make_model
 from carat.systems.misa import MISA, differences, replay, similarities, standardised
 from carat.train import TrainConfig
@@ -84,7 +85,8 @@ def _one_of_two(rank, place, out):
 
 
 def test_two_processes_compute_the_gradient_of_one(tmp_path):
-    mp.spawn(_one_of_two, (tmp_path / "meet", tmp_path / "out"), 2)
+    given = tmp_path / "meet", tmp_path / "out"
+    mp.start_processes(_one_of_two, given, 2, start_method=processes().get_start_method())
     found = [torch.load(tmp_path / f"out-{rank}") for rank in range(2)]
     for i, similarity in enumerate(KINDS):
         model = small(similarity=similarity)

@@ -5,8 +5,6 @@ import os
 import pickle
 import shutil
 import signal
-import subprocess
-import sys
 import time
 import zipfile
 from dataclasses import dataclass, field
@@ -15,6 +13,7 @@ from hashlib import sha256
 import numpy as np
 import pytest
 import torch
+from commands import Command
 from faults import damaged
 from hostile import Call
 
@@ -549,14 +548,7 @@ def test_all_seeds_stop_and_save(how, folder, tmp_path):
     small = [f"--model.{k.replace('_', '-')} {v}" for k, v in SMALL.items() if k != "layers"]
     line = f"train {folder}/twin.h5 --out {tmp_path}/many --seeds 1 2 --jobs 2 --epochs 100000"
     line += f" --batch-size 32 --device cpu --quiet --model.layers 1 1 1 {' '.join(small)}"
-    parent = subprocess.Popen(
-        [sys.executable, "-m", "carat.cli", *line.split()],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    parent = Command(*line.split())
     files = [tmp_path / f"many/seed-{s}/history.jsonl" for s in (1, 2)]
     try:
         end = time.time() + 120
@@ -567,7 +559,7 @@ def test_all_seeds_stop_and_save(how, folder, tmp_path):
             parent.send_signal(signal.SIGTERM)
         else:
             os.killpg(parent.pid, signal.SIGINT)
-        said, _ = parent.communicate(timeout=60)  # ends once no worker holds the pipe any more
+        said = parent.communicate(timeout=60)  # ends once no worker holds the pipe any more
     finally:
         parent.kill()
     assert parent.returncode == 130 and "Traceback" not in said, said[-2000:]
