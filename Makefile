@@ -18,15 +18,17 @@ help:
 book: .venv/ready
 	@$(PY) -m book.build
 
-lint: .venv/ready
+lint: style
+	@.venv/bin/pyright
+
+style: .venv/ready
 	@$(PY) -m book.check
 	@.venv/bin/ruff check --quiet .
 	@.venv/bin/ruff format --quiet --check .
-	@.venv/bin/pyright
 
-test: lint
-	@echo "running every notebook as a test"
-	@.venv/bin/nbdev_test --n_workers 2
+test: style
+	@echo "running every notebook as a test, and checking types beside it"
+	@.venv/bin/pyright & types=$$!; .venv/bin/nbdev_test --n_workers 2; notebooks=$$?; wait $$types && exit $$notebooks
 	@$(PY) -m pytest -n 2 --dist worksteal
 
 sync: .venv/ready
@@ -57,4 +59,4 @@ AXE := axe-playwright-python==0.1.8
 	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation $(AXE) -e .
 	@touch $@
 
-.PHONY: help book lint test sync picture clean
+.PHONY: help book lint style test sync picture clean

@@ -138,11 +138,12 @@ def assigned(node):
     return [n.id for n in names if isinstance(n.ctx, ast.Store)]
 
 
+@lru_cache(None)
 def assertions(tree):
     "How many checks a cell makes: assert statements, calls of assert_close, check_pool, ..."
-    asserts = [n for n in ast.walk(tree) if isinstance(n, ast.Assert)]
-    inside = {id(x) for a in asserts for x in ast.walk(a.test)}
-    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and id(n) not in inside]
+    asserts = [n for n in walked(tree) if isinstance(n, ast.Assert)]
+    inside = {x for a in asserts for x in ast.walk(a.test)}
+    calls = [n for n in walked(tree) if isinstance(n, ast.Call) and n not in inside]
     return len(asserts) + sum(bool(CHECKS.match(called(c))) for c in calls)
 
 

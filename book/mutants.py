@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from . import ROOT, digest, module_file, notebooks
-from .chapters import assertions, parsed, read_chapter
+from .chapters import assertions, parsed, read_chapter, walked
 from .equations import proved
 from .markdown import count
 from .needed import needed
@@ -255,7 +255,7 @@ def code_of(source):
 def imports(source, module=""):
     "The modules of the package that code imports; `module` is its own name, if it has one."
     found = set()
-    for node in ast.walk(parsed(source)):
+    for node in walked(parsed(source)):
         if isinstance(node, ast.Import):
             found |= {a.name for a in node.names}
         elif isinstance(node, ast.ImportFrom):

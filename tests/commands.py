@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import pytest
@@ -34,11 +35,18 @@ class Commands:
 
     def __call__(self, line):
         "Status and what it says."
-        self.pipe.send(line.split())
+        return self._asked(line.split())
+
+    def python(self, code):
+        "The same of code that runs there."
+        return self._asked(code)
+
+    def _asked(self, what):
+        self.pipe.send(what)
         try:
             return self.pipe.recv()
         except EOFError:
-            raise AssertionError(f"the process ended during: carat {line}") from None
+            raise AssertionError(f"the process ended during: {what}") from None
 
     def __enter__(self):
         return self
@@ -56,15 +64,17 @@ def _command_after_command(folder, environ, pipe):
 
     while True:
         try:
-            argv = pipe.recv()
+            asked = pipe.recv()
         except EOFError:
             return
         said = io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             try:
-                status = main(argv)
+                status = main(asked) if isinstance(asked, list) else exec(asked, {})
             except SystemExit as stop:
                 status = stop.code
+            except Exception:
+                status = traceback.format_exc()
         pipe.send((status or 0, said.getvalue()))
 
 

@@ -4,9 +4,6 @@ trained, stopped and resumed, evaluated, asked and explained by the commands, wi
 
 import csv
 import json
-import os
-import subprocess
-import sys
 import textwrap
 
 import pytest
@@ -123,7 +120,6 @@ def test_evaluate_and_predict(site, carat):
 
 def test_a_stopped_run_goes_on(site, carat):
     program = textwrap.dedent("""
-        import sys
         from carat.study.runner import RunSpec, run
 
         def stop(epoch, model, record):
@@ -138,15 +134,8 @@ def test_a_stopped_run_goes_on(site, carat):
         a, b = ([r["losses"] for r in x.history] for x in (resumed, whole))
         assert a == b, (a, b)
     """)
-    path = os.pathsep.join([str(site), *filter(None, sys.path)])
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=site,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": path},
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    status, _ = carat.python(program)
+    assert status == 0, status
 
 
 def test_a_class_of_ones_own_needs_no_package(site, carat):
