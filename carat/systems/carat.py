@@ -115,7 +115,7 @@ class CaratConfig(Settings):
     def lean(cls, **kw) -> "CaratConfig":
         """Row 3 of Table 3, "only AGG": label attention and one classifier of all modalities.
 
-        It has none of CARAT's own parts, and chapter 64 does not find it worse without them."""
+        It has none of CARAT's own parts, and chapter 64 finds it no worse without them."""
         return cls.recommended(**{**TABLE_3[3][1], **kw})
 
     @classmethod
