@@ -23,21 +23,23 @@ def _subsets(J: int) -> np.ndarray:
     return label_sets(J).astype(bool)
 
 
-def _prior(part: Part, L: int) -> tuple:
-    """P(S | y, L) (2^J, 64), and 1 / number of arrangements of S in L steps (2^J,).
+def _prior(part: Part, lengths):
+    """For each length L: L, P(S | y, L) (2^J, 64), and 1 / number of arrangements of S (2^J,).
 
-    Both are zero where S does not fit.
+    The last two are zero where S does not fit.
     """
     S, Y, C = _subsets(len(part.width)), label_sets(), len(LABELS)
-    n, free = S.sum(1), L - 1 - S @ (part.width + 1)
-    fits = free >= 0
-    ways = [
-        math.factorial(k) * math.comb(f + k, k) if f >= 0 else 1
-        for k, f in zip(n.tolist(), free.tolist(), strict=True)
-    ]
     p = np.concatenate([Y * part.rate[:C], np.broadcast_to(part.rate[C:], (64, 2))], 1)  # (64, J)
-    P = np.where(S[:, None], p, 1 - p).prod(2) * fits[:, None]  # (2^J, 64)
-    return P / P.sum(0), fits / np.array(ways, dtype=float)
+    P = np.where(S[:, None], p, 1 - p).prod(2)  # (2^J, 64), whether S fits or not
+    for L in lengths:
+        n, free = S.sum(1), L - 1 - S @ (part.width + 1)
+        fits = free >= 0
+        ways = [
+            math.factorial(k) * math.comb(f + k, k) if f >= 0 else 1
+            for k, f in zip(n.tolist(), free.tolist(), strict=True)
+        ]
+        here = P * fits[:, None]
+        yield L, here / here.sum(0), fits / np.array(ways, dtype=float)
 
 # %% ../../../nbs/13_oracle.ipynb #b6a8bb44
 def matched_filters(
@@ -105,9 +107,8 @@ def _evidence(world: World, part: Part, x, L, shift=None) -> np.ndarray:
         odds = [np.exp(gain * a - 0.5 * gain**2 * part.energy[j]).T for j, a in enumerate(score)]
         like += _arrangements(part, odds, L) * np.exp(0.5 * gain**2 * kappa * square[:, None])
     F = np.empty((1 + len(LABELS), 64, len(L)))
-    for length in np.unique(L):
+    for length, P, inverse in _prior(part, np.unique(L)):
         i = np.flatnonzero(L == length)
-        P, inverse = _prior(part, int(length))
         here = like[:, i] * inverse[:, None]
         F[0][:, i] = P.T @ here
         for c in range(len(LABELS)):
