@@ -26,9 +26,9 @@ style: .venv/ready
 	@.venv/bin/ruff check --quiet .
 	@.venv/bin/ruff format --quiet --check .
 
-test: style
+test: .venv/ready
 	@echo "running every notebook as a test, and checking types beside it"
-	@.venv/bin/pyright & types=$$!; .venv/bin/nbdev_test --n_workers 2; notebooks=$$?; wait $$types && exit $$notebooks
+	@.venv/bin/pyright & types=$$!; $(MAKE) -s style && .venv/bin/nbdev_test --n_workers 2; notebooks=$$?; wait $$types && exit $$notebooks
 	@$(PY) -m pytest -n 2 --dist worksteal
 
 sync: .venv/ready
