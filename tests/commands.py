@@ -1,6 +1,7 @@
 """The command line in processes of its own: command after command, or one that a test may stop.
 
-The processes are those of studies, which on Linux need not import PyTorch anew."""
+The processes are those of studies, which on Linux need not import PyTorch anew. They import this
+module before their folder is on the path, so it must not import the package."""
 
 import contextlib
 import io

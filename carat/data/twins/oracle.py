@@ -31,8 +31,9 @@ def _prior(part: Part, lengths):
     S, Y, C = _subsets(len(part.width)), label_sets(), len(LABELS)
     p = np.concatenate([Y * part.rate[:C], np.broadcast_to(part.rate[C:], (64, 2))], 1)  # (64, J)
     P = np.where(S[:, None], p, 1 - p).prod(2)  # (2^J, 64), whether S fits or not
+    n, taken = S.sum(1), S @ (part.width + 1)  # events of S; their steps, a gap after each
     for L in lengths:
-        n, free = S.sum(1), L - 1 - S @ (part.width + 1)
+        free = L - 1 - taken
         fits = free >= 0
         ways = [
             math.factorial(k) * math.comb(f + k, k) if f >= 0 else 1
