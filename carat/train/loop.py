@@ -169,149 +169,30 @@ def _chosen(threshold, y, scores):
         return choose_threshold(y, scores)
     return choose_thresholds(y, scores) if threshold == "label" else threshold
 
-# %% ../../nbs/33_training.ipynb #7f3c35bd
-class TrainingLog:
-    "A run in progress: its history, its best epoch, and whether it should end."
+# %% ../../nbs/33_training.ipynb #judged
+def _judged(log, record, seconds):
+    "The record of an epoch with its metrics; the system is kept if it is the best so far."
+    start = time.perf_counter()
+    _check_finite(record)
+    threshold, metrics = _measured(log.run, log.data)
+    better = log.best is None or metrics["f1"] > log.best
+    took = dict(train=seconds, valid=time.perf_counter() - start)
+    record = record | dict(valid=metrics, best=better, seconds=took)
+    log.run.history.append(record)
+    if better:
+        _keep(log, record["epoch"], threshold, metrics)
+    _tell(log, record)
+    return record
 
-    def __init__(
-        self,
-        run: Run,  # its system, configuration and description
-        data,  # a store with a train and a valid split
-        device: torch.device,  # where it computes
-        folder: RunFolder | None = None,  # where it is kept; None keeps it in memory
-        resume: bool = False,  # whether the folder holds a stopped run to resume
-        progress: bool | str = True,  # how it is shown
-        callbacks=(),  # functions of (epoch, system, record)
-        minutes: float = 5.0,  # between two checkpoints
-    ):
-        self.run, self.data, self.device, self.folder = run, data, device, folder
-        self.resume, self.callbacks, self.minutes = resume, callbacks, minutes
-        self.best = self.weights = None  # F1 on valid and tensors of the best epoch
-        self.why = None  # what asked the run to end
-        self.display, self.board = _Display(progress), _Board(folder)
-        self.asked, self.saved, self.any_saved = _Asked(False), time.monotonic(), resume
+# %% ../../nbs/33_training.ipynb #keep
+def _keep(log, epoch, threshold, metrics):
+    "Keep a copy of the system's weights as the best so far."
+    log.best = metrics["f1"]
+    state = log.run.model.state_dict()
+    log.weights = {k: v.detach().clone().contiguous() for k, v in state.items()}
+    log.run.metrics = dict(best_epoch=epoch, threshold=threshold, valid=metrics)
 
-    # what a system uses
-
-    def judge(
-        self,
-        losses: dict | None = None,  # mean loss terms of the epoch
-        grad_norm: float = 0.0,  # mean norm of its gradient
-        lr: float = 0.0,  # its last learning rate
-        steps: int = 0,  # how many steps it had
-        seconds: float = 0.0,  # how long they took
-    ) -> dict:  # the record of the epoch
-        """Measure the system on valid, record the epoch, and keep the system if it is the best.
-
-        Of equally good epochs the earliest is kept. Raises `CaratError` where a loss is not
-        finite."""
-        start, run = time.perf_counter(), self.run
-        record = dict(epoch=len(run.history) + 1, losses=losses or {}, grad_norm=grad_norm)
-        record |= dict(lr=lr, steps=steps)
-        _check_finite(record)
-        threshold, metrics = _measured(run, self.data)
-        better = self.best is None or metrics["f1"] > self.best
-        took = dict(train=seconds, valid=time.perf_counter() - start)
-        record |= dict(valid=metrics, best=better, seconds=took)
-        run.history.append(record)
-        if better:
-            self._keep(record["epoch"], threshold, metrics)
-        self._tell(record)
-        return record
-
-    def should_stop(self) -> bool:
-        """Whether the run should end now.
-
-        A callback asked for it, or F1 on valid has not improved for `patience` epochs."""
-        patience, history = self.run.training.patience, self.run.history
-        if patience is not None and history:
-            since = len(history) - self.run.metrics["best_epoch"]
-            if since >= patience:
-                self.why = f"F1 on valid has not improved for {since} epochs"
-        return self.why is not None
-
-    def descend(self, model, data, how):
-        "The loop of this chapter."
-        descend(model, data, how, self)
-
-    # what it keeps
-
-    def _keep(self, epoch, threshold, metrics):
-        self.best = metrics["f1"]
-        state = self.run.model.state_dict()
-        self.weights = {k: v.detach().clone().contiguous() for k, v in state.items()}
-        self.run.metrics = dict(best_epoch=epoch, threshold=threshold, valid=metrics)
-
-    def _tell(self, record):
-        "Write the epoch down, show it and pass it to the callbacks."
-        if self.folder is not None:
-            self.folder.add_epoch(self.run.history, self.weights if record["best"] else None)
-            self.board.add(record)
-        self.display.epoch(record, self.run.training.epochs, self.best)
-        for callback in self.callbacks:
-            if callback(record["epoch"], self.run.model, record) is True:
-                self.why = "a callback asked for it"
-
-    def restore(self, optimizer) -> tuple[int, Means]:
-        "The epoch to begin with and what it has already seen, from a checkpoint if there is one."
-        if not self.resume or self.out is None:
-            return 1, Means()
-        place, self.weights = load_checkpoint(self.out, self.run, optimizer, self.device)
-        if self.weights:
-            self.best = self.run.metrics["valid"]["f1"]
-            if self.folder is not None:
-                self.folder.add_epoch(self.run.history, self.weights)
-        return place["epoch"], Means(place["names"], place["sums"], place["steps"])
-
-    def checkpoint(self, optimizer, epoch: int, seen: Means, must: bool = False):
-        "Save when it is time, on all ranks together; end here if a person asked for it."
-        late = time.monotonic() - self.saved >= 60 * self.minutes
-        due = self.out is not None and (self.asked.now or late)
-        if ranks()[1] > 1:  # rank 0's clock decides for all, every 50 steps
-            clock = torch.tensor(float(due), device=self.device)
-            due = seen.steps % 50 == 0 and bool(agree(clock)[0])
-        if due or must:
-            place = dict(epoch=epoch, steps=seen.steps, names=seen.names, sums=seen.sums)
-            save_checkpoint(self.folder, self.run, optimizer, self.device, self.weights, **place)
-            self.saved, self.any_saved = time.monotonic(), True
-        if self.asked.now:
-            raise KeyboardInterrupt
-
-    @property
-    def out(self):
-        "The run folder's path, on every rank; None where the run is kept in memory."
-        return self.run.path
-
-    @contextmanager
-    def open(self):
-        "While the run lasts: signals are noted, and everything is closed at its end."
-        with _Asked(self.out is not None and ranks()[1] == 1) as self.asked:
-            try:
-                if self.folder is not None:
-                    self.folder.begin(self.run.info)
-                yield self
-            finally:
-                self.board.close()
-                self.display.close()
-
-    def finish(self):
-        "Restore the best epoch's weights and write down the result of the run."
-        run, train, valid = self.run, self.data["train"], self.data["valid"]
-        if not run.history:
-            self.judge()
-        run.model.load_state_dict(self.weights)
-        if isinstance(run.model, torch.nn.Module):
-            run.model.eval()
-        run.metrics["trivial"] = trivial_predictors(train.y, valid.y, self.data.labels)
-        run.metrics["seconds"] = sum(s for r in run.history for s in r["seconds"].values())
-        if self.why is not None:
-            run.metrics["stopped"] = dict(epoch=len(run.history), why=self.why)
-        if self.folder is not None:
-            self.folder.write("history.csv", history_csv(run.history))
-            self.folder.write("README.md", card(run))
-            self.folder.finish(run.metrics)
-
-
+# %% ../../nbs/33_training.ipynb #finite
 def _check_finite(record):
     values = {**record["losses"], "gradient norm": record["grad_norm"]}
     bad = [k for k, v in values.items() if not math.isfinite(v)]
@@ -320,6 +201,72 @@ def _check_finite(record):
             f"epoch {record['epoch']}: not finite: {', '.join(bad)}. "
             "Check the store with `carat check`, or train with a smaller lr"
         )
+
+# %% ../../nbs/33_training.ipynb #tell
+def _tell(log, record):
+    "Write the epoch down, show it and pass it to the callbacks."
+    if log.folder is not None:
+        log.folder.add_epoch(log.run.history, log.weights if record["best"] else None)
+        log.board.add(record)
+    log.display.epoch(record, log.run.training.epochs, log.best)
+    for callback in log.callbacks:
+        if callback(record["epoch"], log.run.model, record) is True:
+            log.why = "a callback asked for it"
+
+# %% ../../nbs/33_training.ipynb #patience
+def _out_of_patience(run):
+    "Why early stopping ends a run after this epoch; None if it does not."
+    patience, history = run.training.patience, run.history
+    if patience is None or not history:
+        return None
+    since = len(history) - run.metrics["best_epoch"]
+    return f"F1 on valid has not improved for {since} epochs" if since >= patience else None
+
+# %% ../../nbs/33_training.ipynb #due
+def _due(log, steps):
+    "Whether to save after this step of the epoch; the same on all ranks."
+    late = time.monotonic() - log.saved >= 60 * log.minutes
+    due = log.out is not None and (log.asked.now or late)
+    if ranks()[1] > 1:  # rank 0's clock decides for all, every 50 steps
+        clock = torch.tensor(float(due), device=log.device)
+        due = steps % 50 == 0 and bool(agree(clock)[0])
+    return due
+
+# %% ../../nbs/33_training.ipynb #save
+def _save(log, optimizer, epoch, seen):
+    "Write a checkpoint."
+    place = dict(epoch=epoch, steps=seen.steps, names=seen.names, sums=seen.sums)
+    save_checkpoint(log.folder, log.run, optimizer, log.device, log.weights, **place)
+    log.saved, log.any_saved = time.monotonic(), True
+
+# %% ../../nbs/33_training.ipynb #restored
+def _restored(log, optimizer):
+    "Load the checkpoint: the epoch to begin with, and what it has already seen."
+    place, log.weights = load_checkpoint(log.out, log.run, optimizer, log.device)
+    if log.weights:
+        log.best = log.run.metrics["valid"]["f1"]
+        if log.folder is not None:
+            log.folder.add_epoch(log.run.history, log.weights)
+    return place["epoch"], Means(place["names"], place["sums"], place["steps"])
+
+# %% ../../nbs/33_training.ipynb #result
+def _sum_up(log):
+    "Put the best weights back, and complete the metrics of the run."
+    run, train, valid = log.run, log.data["train"], log.data["valid"]
+    run.model.load_state_dict(log.weights)
+    if isinstance(run.model, torch.nn.Module):
+        run.model.eval()
+    run.metrics["trivial"] = trivial_predictors(train.y, valid.y, log.data.labels)
+    run.metrics["seconds"] = sum(s for r in run.history for s in r["seconds"].values())
+    if log.why is not None:
+        run.metrics["stopped"] = dict(epoch=len(run.history), why=log.why)
+
+# %% ../../nbs/33_training.ipynb #written
+def _write_result(folder, run):
+    "The files that a run has only when it is finished."
+    folder.write("history.csv", history_csv(run.history))
+    folder.write("README.md", card(run))
+    folder.finish(run.metrics)
 
 # %% ../../nbs/33_training.ipynb #35c3e123
 class _Board:
@@ -409,6 +356,92 @@ class _Display:
 # share of steps, time and last epoch; 80 columns hold it with F1
 _BAR = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
 
+# %% ../../nbs/33_training.ipynb #7f3c35bd
+class TrainingLog:
+    "A run in progress: its history, its best epoch, and whether it should end."
+
+    def __init__(
+        self,
+        run: Run,  # its system, configuration and description
+        data,  # a store with a train and a valid split
+        device: torch.device,  # where it computes
+        folder: RunFolder | None = None,  # where it is kept; None keeps it in memory
+        resume: bool = False,  # whether the folder holds a stopped run to resume
+        progress: bool | str = True,  # how it is shown
+        callbacks=(),  # functions of (epoch, system, record)
+        minutes: float = 5.0,  # between two checkpoints
+    ):
+        self.run, self.data, self.device, self.folder = run, data, device, folder
+        self.resume, self.callbacks, self.minutes = resume, callbacks, minutes
+        self.best = self.weights = None  # F1 on valid and tensors of the best epoch
+        self.why = None  # what asked the run to end
+        self.display, self.board = _Display(progress), _Board(folder)
+        self.asked, self.saved, self.any_saved = _Asked(False), time.monotonic(), resume
+
+    @property
+    def out(self):
+        "The run folder's path, on every rank; None where the run is kept in memory."
+        return self.run.path
+
+    def judge(
+        self,
+        losses: dict | None = None,  # mean loss terms of the epoch
+        grad_norm: float = 0.0,  # mean norm of its gradient
+        lr: float = 0.0,  # its last learning rate
+        steps: int = 0,  # how many steps it had
+        seconds: float = 0.0,  # how long they took
+    ) -> dict:  # the record of the epoch
+        """Measure the system on valid, record the epoch, and keep the system if it is the best.
+
+        Of equally good epochs the earliest is kept. Raises `CaratError` where a loss is not
+        finite."""
+        record = dict(epoch=len(self.run.history) + 1, losses=losses or {}, grad_norm=grad_norm)
+        return _judged(self, record | dict(lr=lr, steps=steps), seconds)
+
+    def should_stop(self) -> bool:
+        """Whether the run should end now.
+
+        A callback asked for it, or F1 on valid has not improved for `patience` epochs."""
+        self.why = _out_of_patience(self.run) or self.why
+        return self.why is not None
+
+    def restore(self, optimizer) -> tuple[int, Means]:
+        "The epoch to begin with and what it has already seen, from a checkpoint if there is one."
+        if not self.resume or self.out is None:
+            return 1, Means()
+        return _restored(self, optimizer)
+
+    def checkpoint(self, optimizer, epoch: int, seen: Means, must: bool = False):
+        "Save when it is time, on all ranks together; end here if a person asked for it."
+        if _due(self, seen.steps) or must:
+            _save(self, optimizer, epoch, seen)
+        if self.asked.now:
+            raise KeyboardInterrupt
+
+    def descend(self, model, data, how):
+        "The loop of this chapter."
+        descend(model, data, how, self)
+
+    @contextmanager
+    def open(self):
+        "While the run lasts: signals are noted, and everything is closed at its end."
+        with _Asked(self.out is not None and ranks()[1] == 1) as self.asked:
+            try:
+                if self.folder is not None:
+                    self.folder.begin(self.run.info)
+                yield self
+            finally:
+                self.board.close()
+                self.display.close()
+
+    def finish(self):
+        "Restore the best epoch's weights and write down the result of the run."
+        if not self.run.history:
+            self.judge()
+        _sum_up(self)
+        if self.folder is not None:
+            _write_result(self.folder, self.run)
+
 # %% ../../nbs/33_training.ipynb #9882a0bd
 def descend(
     model,  # a `Network` on its device
@@ -455,15 +488,7 @@ def _label_weights(y, how, device):
     weight = (len(y) - positives) / np.maximum(positives, 1)
     return torch.as_tensor(weight, dtype=torch.float32, device=device)
 
-# %% ../../nbs/33_training.ipynb #99a48acf
-@contextmanager
-def _seeded(seed, device):
-    "Run with torch's generators at a seed, then restore them."
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
-
-
+# %% ../../nbs/33_training.ipynb #widths
 def _check_widths(model):
     "Raise `CaratError` where a layer norm over the features of a step would leave nothing of them."
     if not getattr(model.config, "input_norm", False):
@@ -477,6 +502,15 @@ def _check_widths(model):
             )
 
 
+def _check_splits(data):
+    "Raise `CaratError` where there is nothing to learn from, or to judge by."
+    for name in ("train", "valid"):
+        if len(data[name]) == 0:
+            raise CaratError(f"{where_from(data)}: split {name} has no samples")
+        if data[name].y is None:
+            raise CaratError(f"{where_from(data)}: split {name} has no labels to learn from")
+
+# %% ../../nbs/33_training.ipynb #99a48acf
 def _check_trainable(model, data, how, out, resume):
     "Raise `CaratError` for what cannot be trained, before anything is changed."
     check_store_given(data)
@@ -489,11 +523,7 @@ def _check_trainable(model, data, how, out, resume):
     _check_widths(model)
     if how.label_weights != "none" and not getattr(model, "weighs", False):
         raise CaratError(f"{type(model).__name__} does not weigh labels: leave label_weights out")
-    for name in ("train", "valid"):
-        if len(data[name]) == 0:
-            raise CaratError(f"{where_from(data)}: split {name} has no samples")
-        if data[name].y is None:
-            raise CaratError(f"{where_from(data)}: split {name} has no labels to learn from")
+    _check_splits(data)
     if out is not None and kind_of(type(model)) is None:
         raise CaratError(
             f"{type(model).__name__} has no name, so its run could not be loaded again: "
@@ -515,6 +545,14 @@ def _described(model, store, config, device, out, resume):
         if resume:
             check_resumable(run.path, run.info)
     return run
+
+# %% ../../nbs/33_training.ipynb #seeded
+@contextmanager
+def _seeded(seed, device):
+    "Run with torch's generators at a seed, then restore them."
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 # %% ../../nbs/33_training.ipynb #17bc1433
 def fit(
