@@ -102,9 +102,11 @@
   document.querySelectorAll("a.btn-download-source-button, a.btn-download-executed-button").forEach(a => { a.download = ""; a.removeAttribute("target"); });
 
   /* what scrolls sideways fades out where it goes on, and the keyboard can reach it */
-  const SCROLLS = "article pre, article .pst-scrollable-table-container, article div.math, article .carat-figure, article .cell_output div, article dt.sig, article mjx-container";
+  const SCROLLS = "article pre, article .pst-scrollable-table-container, article div.math, article .carat-figure, article .cell_output div, article dt.sig, article mjx-container, article span.math";
   function fade(box) {
-    const beyond = box.scrollWidth - box.clientWidth, scrolls = beyond > 2 && /auto|scroll/.test(getComputedStyle(box).overflowX);
+    const beyond = box.scrollWidth - box.clientWidth;
+    if (box.matches("span.math")) box.classList.toggle("scrolls", beyond > 8); // less is the overhang of an accent
+    const scrolls = beyond > 2 && /auto|scroll/.test(getComputedStyle(box).overflowX);
     box.classList.toggle("fades-left", scrolls && box.scrollLeft > 2);
     box.classList.toggle("fades-right", scrolls && box.scrollLeft < beyond - 2);
     if (scrolls && !box.hasAttribute("data-scrolls")) {
