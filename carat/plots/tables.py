@@ -15,28 +15,38 @@ import numpy as np
 from ..core import CaratError
 
 # %% ../../nbs/91_table.ipynb #8ae37951
-def _number(v: float) -> str:
-    "A floating-point number as a table shows it."
+def _number(v: float, coarse: bool) -> str:
+    "A floating-point number as a table shows it; coarse: with one decimal."
     size = abs(v)
     if not np.isfinite(v):
         return "–"
     if v and (size < 1e-3 or size >= 1e7):
         return f"{v:.2e}"
-    return f"{v:,.3f}" if size < 100 else f"{v:,.1f}"
+    return f"{v:,.1f}" if coarse or size >= 100 else f"{v:,.3f}"
 
 
-def _cell(v) -> str:
+def _plain(v):
+    "A value, taken out of a tensor or an array without dimensions."
+    return v.item() if getattr(v, "ndim", None) == 0 else v
+
+
+def _is_coarse(column) -> bool:
+    "Whether one decimal is enough: some number is 100 or more, and none is below 1."
+    sizes = [abs(v) for v in map(_plain, column) if isinstance(v, float) and np.isfinite(v)]
+    return bool(sizes) and min(sizes) >= 1 and max(sizes) >= 100
+
+
+def _cell(v, coarse: bool = False) -> str:
     "A value as a table shows it."
+    v = _plain(v)
     if v is None:
         return "–"
-    if getattr(v, "ndim", None) == 0:
-        v = v.item()
     if isinstance(v, bool):
         return "yes" if v else "no"
     if isinstance(v, int):
         return f"{v:,}"
     if isinstance(v, float):
-        return _number(v)
+        return _number(v, coarse)
     return str(v)
 
 
@@ -75,8 +85,8 @@ def _markdown_row(texts) -> str:
     return f"| {' | '.join(texts)} |"
 
 
-def _markdown_cell(v) -> str:
-    return _cell(v).replace("|", "\\|").replace("\n", " ")
+def _in_markdown(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
 
 
 @dataclass
@@ -94,6 +104,11 @@ class Table:
         given = [v for v in self._column(j) if not (v is None or isinstance(v, str) and v == "")]
         return bool(given) and all(_reads_as_number(v) for v in given)
 
+    def _shown(self) -> list:
+        "The text of every cell, row by row."
+        coarse = [_is_coarse(self._column(j)) for j in range(len(self.header))]
+        return [[_cell(v, c) for v, c in zip(row, coarse, strict=True)] for row in self.rows]
+
     def _style(self, j: int) -> str:
         side = "right" if self._numeric(j) else "left"
         prose = any(len(_cell(v)) > 28 for v in self._column(j))
@@ -104,14 +119,14 @@ class Table:
     def _repr_markdown_(self) -> str:
         marks = [" ---: " if self._numeric(j) else " --- " for j in range(len(self.header))]
         lines = [_markdown_row(map(str, self.header)), f"|{'|'.join(marks)}|"]
-        lines += [_markdown_row(map(_markdown_cell, row)) for row in self.rows]
+        lines += [_markdown_row(map(_in_markdown, row)) for row in self._shown()]
         title = f"*{self.caption}*\n\n" if self.caption else ""
         return title + "\n".join(lines) + "\n"
 
     def _repr_html_(self) -> str:
         styles = [self._style(j) for j in range(len(self.header))]
         head = _html_cells("th", [f' scope="col"{s}' for s in styles], map(str, self.header))
-        rows = [_html_cells("td", styles, map(_cell, row)) for row in self.rows]
+        rows = [_html_cells("td", styles, row) for row in self._shown()]
         body = "".join(f"<tr>{row}</tr>" for row in rows)
         caption = ""
         if self.caption:
