@@ -7,6 +7,7 @@ __all__ = ['ranks', 'join_ranks', 'leave_ranks', 'gather_rows', 'agree', 'averag
 
 # %% ../nbs/72_many_devices.ipynb #042d5add
 import os
+from itertools import count
 
 import torch
 import torch.distributed as dist
@@ -21,6 +22,9 @@ def ranks() -> tuple[int, int]:  # (rank, world)
     return 0, 1
 
 # %% ../nbs/72_many_devices.ipynb #846dd2a7
+_joined = count()  # the groups of this process
+
+
 def join_ranks(
     device: str | None = None,  # "cpu" or "cuda"; None: CUDA if every local process can have one
 ) -> str | None:  # the device of this process; without torchrun, `device` as given
@@ -29,19 +33,27 @@ def join_ranks(
     Raises `CaratError` where there are fewer devices than processes."""
     if int(os.environ.get("WORLD_SIZE", 1)) == 1 or dist.is_initialized():
         return device
-    local, count = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+    local, devices = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
     here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     if device is None:
-        device = "cuda" if count >= here else "cpu"
+        device = "cuda" if devices >= here else "cpu"
     if device.startswith("cuda"):
-        if count < here:
+        if devices < here:
             raise CaratError(
-                f"{here} processes on this machine and {count} CUDA device(s): start at most "
-                f"{max(count, 1)} processes, or use --device cpu"
+                f"{here} processes on this machine and {devices} CUDA device(s): start at most "
+                f"{max(devices, 1)} processes, or use --device cpu"
             )
         device = f"cuda:{local}"
         torch.cuda.set_device(local)
-    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    # not in builds of PyTorch without processes
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
+    # what the ranks leave in the store of one group would let the next one wait for ever
+    store, rank, world = next(rendezvous("env://"))
+    store = PrefixStore(f"group {next(_joined)}", store)
+    backend = "nccl" if device.startswith("cuda") else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world)
     return device
 
 

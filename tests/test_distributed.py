@@ -65,11 +65,13 @@ def twin(tmp_path_factory):
     return path
 
 
-def by_torchrun(*argv):
-    "What two processes say, when they have ended well."
-    how = "-m torch.distributed.run --standalone --nproc-per-node=2 -m carat.cli train".split()
+def by_torchrun(script, *commands):
+    "What two processes say of command after command, when all have ended well."
+    lines = [f"assert main({list(map(str, argv))}) == 0" for argv in commands]
+    script.write_text("\n".join(["from carat.cli import main", *lines]))
+    how = "-m torch.distributed.run --standalone --nproc-per-node=2".split()
     done = subprocess.run(
-        [sys.executable, *how, *map(str, argv)],
+        [sys.executable, *how, script],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -109,20 +111,9 @@ def close(a, b, name):
     torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4, msg=lambda m: f"{name}: {m}")
 
 
-def test_two_processes_follow_one_also_across_a_stop(twin, tmp_path):
-    """The last batch of an epoch has fewer samples; of two processes one writes; what one process
-    began, two may end."""
-    one = Command("train", twin, "--out", tmp_path / "one", "--epochs", 3, *TINY)
-    said = by_torchrun(twin, "--out", tmp_path / "two", "--epochs", 3, *TINY)
-    for out in (one.communicate(timeout=300), said):
-        assert out.count("best epoch") == 1 and "Traceback" not in out, out[-2000:]
-    whole = load_run(tmp_path / "one", "cpu")
-    same(load_run(tmp_path / "two", "cpu"), whole)
-    assert {q.name for q in (tmp_path / "two").iterdir()} == {
-        q.name for q in (tmp_path / "one").iterdir()
-    }
-
-    from carat import train as T  # a run of one process, stopped in its fifth step
+def stopped_in_its_fifth_step(twin, out):
+    "A run of one process."
+    from carat import train as T
     from carat.data.store import Store
 
     store, calls = Store(twin), []
@@ -140,14 +131,32 @@ def test_two_processes_follow_one_also_across_a_stop(twin, tmp_path):
 
     model.losses = counted
     with pytest.raises(KeyboardInterrupt):
-        T.fit(model, store, config, out=tmp_path / "half", progress=False)
-    said = by_torchrun(twin, "--out", tmp_path / "half", "--epochs", 3, "--resume", *TINY)
+        T.fit(model, store, config, out=out, progress=False)
+
+
+def test_two_processes_follow_one_also_across_a_stop(twin, tmp_path):
+    """The last batch of an epoch has fewer samples; of two processes one writes; what one process
+    began, two may end."""
+    how = "--epochs", 3, *TINY
+    one = Command("train", twin, "--out", tmp_path / "one", *how)
+    stopped_in_its_fifth_step(twin, tmp_path / "half")
+    said = by_torchrun(
+        tmp_path / "both.py",
+        ("train", twin, "--out", tmp_path / "two", *how),
+        ("train", twin, "--out", tmp_path / "half", *how, "--resume"),
+    )
+    assert said.count("best epoch") == 2 and "Traceback" not in said, said[-2000:]
     assert "stopped on 1 process(es), resumed on 2" in said, said[-2000:]
+    said = one.communicate(timeout=300)
+    assert said.count("best epoch") == 1 and "Traceback" not in said, said[-2000:]
+    whole = load_run(tmp_path / "one", "cpu")
+    same(load_run(tmp_path / "two", "cpu"), whole)
+    assert {q.name for q in (tmp_path / "two").iterdir()} == {
+        q.name for q in (tmp_path / "one").iterdir()
+    }
     half = load_run(tmp_path / "half", "cpu")
-    for run in (
-        half,
-        whole,
-    ):  # other draws of the shuffle after the stop, so only what does not depend on them
+    # other draws of the shuffle after the stop, so only what does not depend on them
+    for run in (half, whole):
         assert [r["steps"] for r in run.history] == [4, 4, 4]
     first = [list(r.history[0]["losses"].values()) for r in (half, whole)]
     assert first[0] == first[1]
