@@ -162,6 +162,11 @@ def check_network(
         check_gradient(model, batch)
 
 # %% ../../nbs/43_checks.ipynb #d721b359
+def _knows_all(epoch, model, record):
+    "Whether there is nothing left to learn."
+    return record["valid"]["f1"] == 1
+
+
 def memorises(
     kind: str,  # one of `carat.system.kinds()`
     preset: str | None = None,  # of its recipes; the first where not given
@@ -175,5 +180,6 @@ def memorises(
         options.setdefault("dropout", 0.0)
     own = dict(batch_size=16, device="cpu", patience=None, threshold="valid")
     how = TrainConfig.preset(kind, preset, **{**own, **training})
-    done = fit(make_model(kind, store, preset=preset, **options), store, how, progress=False)
+    made = make_model(kind, store, preset=preset, **options)
+    done = fit(made, store, how, progress=False, callbacks=[_knows_all])
     return done.metrics["valid"]["f1"]
