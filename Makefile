@@ -27,9 +27,10 @@ style: .venv/ready
 	@.venv/bin/ruff format --quiet --check .
 
 test: .venv/ready
-	@echo "running every notebook as a test, and checking types beside it"
-	@.venv/bin/pyright & types=$$!; $(MAKE) -s style && .venv/bin/nbdev_test --n_workers 2; notebooks=$$?; wait $$types && exit $$notebooks
-	@$(PY) -m pytest -n 2 --dist worksteal
+	@echo "running every notebook as a test, and checking style beside it"
+	@$(MAKE) -s style & style=$$!; .venv/bin/nbdev_test --n_workers 2; notebooks=$$?; wait $$style && exit $$notebooks
+	@echo "running all other tests, and checking types beside them"
+	@.venv/bin/pyright & types=$$!; $(PY) -m pytest -n 2 --dist worksteal; tests=$$?; wait $$types && exit $$tests
 
 sync: .venv/ready
 	@.venv/bin/nbdev_clean
