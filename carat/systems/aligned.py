@@ -112,7 +112,7 @@ class Aligned(Network):
         self,
         batch: Batch,  # at its own lengths
     ) -> tuple[Batch, tuple | None]:  # at most align_steps steps; CTC: (B, n) nats, (B, n) counts
-        "The batch on the common clock, and per aligned modality what CTC says of it."
+        "The batch on the common clock, and the CTC loss of each aligned modality."
         c = self.config
         if lacking := [m for m in c.modalities if m not in batch.x]:
             has = ", ".join(map(repr, batch.x))
@@ -142,7 +142,7 @@ class Aligned(Network):
         return aligned, (torch.stack(nll, 1), torch.stack(counts, 1))
 
     def _cut(self, tensors):
-        "What is not aligned ends with the clock."
+        "Cut what is not aligned at the last position of the clock."
         most = self.config.align_steps
         return {m: v if m in self.aligned else v[:, :most] for m, v in tensors.items()}
 
@@ -154,7 +154,7 @@ class Aligned(Network):
         return self.norms[m](x) if c.norm_first else x, mask
 
     def _positions(self, batch, mask):
-        "How many positions each sample has, (B,), and which exist, (B, O): all where no clock is."
+        "How many positions each sample has, (B,), and which exist, (B, O): all without a clock."
         c = self.config
         if c.align_to in mask:
             own = mask[c.align_to].sum(1)  # (B,)
@@ -165,7 +165,7 @@ class Aligned(Network):
         return L, steps < torch.where(L > 0, L, c.align_steps)[:, None]
 
     def fit(self, data, how, log):
-        "The network's own: it may count labels first. Then both descend together."
+        "The network's own `fit`, which may count labels first. Then both are trained together."
         self.inner.fit(data, how, _Together(self, log))
 
     def forward(self, batch: Batch, *how):
@@ -191,7 +191,7 @@ class Aligned(Network):
         return {**out, "loss": out["loss"] + self.config.ctc_weight * mean, "ctc": mean}
 
     def predict(self, batch: Batch, *how) -> Scores:
-        "What the network says about the aligned batch."
+        "The network's scores of the aligned batch."
         return self.inner.predict(self.align(batch)[0], *how)
 
 
