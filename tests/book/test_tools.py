@@ -217,14 +217,14 @@ def test_a_forked_kernel_is_a_kernel(cells, tmp_path, monkeypatch):
         return [cell.outputs[0] for cell in nb.cells]
 
     imported = "import os, sys\nprint('h5py' in sys.modules, 'carat' in sys.modules)"
-    said, folder, number = run(imported, "os.getcwd()", "print(os.getpid())")
-    assert said.text == "True False\n"
-    assert folder.data["text/plain"] == repr(str(tmp_path))
-    assert number.text != run(imported, "1", "print(os.getpid())")[2].text
+    number = "import os\nprint(os.getpid())"
     parallel = "from concurrent.futures import ProcessPoolExecutor as Pool\n"
     parallel += "with Pool(1) as pool:\n    print(pool.submit(abs, -3).result())"
     drawn = "import matplotlib.pyplot as plt\nprint(plt.get_backend())"
-    three, backend = run(parallel, drawn)
+    said, folder, own, three, backend = run(imported, "os.getcwd()", number, parallel, drawn)
+    assert said.text == "True False\n"
+    assert folder.data["text/plain"] == repr(str(tmp_path))
+    assert own.text != run(number)[0].text
     assert three.text == "3\n" and "inline" in backend.text
     with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
         run("1 / 0")

@@ -88,7 +88,7 @@ def test_training_stays_finite(name, kind, preset):
 
 
 def test_two_threads_compute_what_one_does():
-    store, how = made("one word each"), TrainConfig(epochs=2, batch_size=16, lr=1e-3, device="cpu")
+    store, how = made("one word each"), TrainConfig(epochs=1, batch_size=16, lr=1e-3, device="cpu")
     before, found = torch.get_num_threads(), {}
     try:
         for run, threads in enumerate((1, 2, 2)):
