@@ -66,6 +66,23 @@ def _without(batch: Batch, sample: int, modalities) -> Batch:
     return replace(batch, x=x, mask=mask)
 
 # %% ../../nbs/43_checks.ipynb #7e4ce2ae
+def _same(model, batch: Batch, expected, atol: float, what: str):
+    "Raise `AssertionError` where the scores of a changed batch are not the expected ones."
+    gap = (model.predict(batch).scores - expected).abs().max().item()
+    assert gap <= atol, f"{what} changes a score by {gap:.2g}"
+
+
+def _check_missing(model, batch: Batch, scores, atol: float):
+    "A sample may lack each modality, or all of them; the scores of the others stay."
+    for some in ([m] for m in batch.modalities):
+        lacking = model.predict(_without(batch, 0, some)).scores
+        assert lacking.isfinite().all(), f"a sample without {some[0]} has no finite scores"
+        gap = (lacking - scores)[1:].abs().max().item()
+        assert gap <= atol, f"a sample without {some[0]} changes other scores by {gap:.2g}"
+    nothing = model.predict(_without(batch, 0, batch.modalities)).scores
+    assert nothing.isfinite().all(), "a sample without any modality has no finite scores"
+
+# %% ../../nbs/43_checks.ipynb #43scores
 @torch.no_grad()
 def check_scores(
     model,  # a `Network`
@@ -76,25 +93,13 @@ def check_scores(
 
     Raises `AssertionError` that names the check."""
     model.eval()
-    scores = model.predict(batch).scores
+    scores, order = model.predict(batch).scores, list(reversed(range(len(batch))))
     assert scores.shape == (len(batch), len(model.config.labels)), "the scores are not (B, C)"
     assert ((scores >= 0) & (scores <= 1)).all(), "a score is outside of [0, 1]"
-
-    def same(other, expected, what):
-        gap = (model.predict(other).scores - expected).abs().max().item()
-        assert gap <= atol, f"{what} changes a score by {gap:.2g}"
-
-    order = list(reversed(range(len(batch))))
-    same(_padded(batch, _MORE), scores, "more padding")
-    same(_chosen(batch, order), scores[order], "the order of samples")
-    same(_chosen(batch, [0]), scores[:1], "being alone in a batch")
-    for some in ([m] for m in batch.modalities):
-        lacking = model.predict(_without(batch, 0, some)).scores
-        assert lacking.isfinite().all(), f"a sample without {some[0]} has no finite scores"
-        gap = (lacking - scores)[1:].abs().max().item()
-        assert gap <= atol, f"a sample without {some[0]} changes other scores by {gap:.2g}"
-    nothing = model.predict(_without(batch, 0, batch.modalities)).scores
-    assert nothing.isfinite().all(), "a sample without any modality has no finite scores"
+    _same(model, _padded(batch, _MORE), scores, atol, "more padding")
+    _same(model, _chosen(batch, order), scores[order], atol, "the order of samples")
+    _same(model, _chosen(batch, [0]), scores[:1], atol, "being alone in a batch")
+    _check_missing(model, batch, scores, atol)
 
 # %% ../../nbs/43_checks.ipynb #365e5810
 def check_gradient(
