@@ -11,6 +11,7 @@ import os
 import platform
 import re
 import subprocess
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -28,8 +29,14 @@ EXPORTED = re.compile(r"File to edit: [./]+nbs/(\S+)\.ipynb")  # the head of an 
 
 def settings():
     "The [DEFAULT] section of settings.ini."
+    path = ROOT / "settings.ini"
+    return _read_settings(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(1)
+def _read_settings(path, when):
     ini = configparser.ConfigParser(delimiters=["="], interpolation=None)
-    ini.read(ROOT / "settings.ini", encoding="utf-8")
+    ini.read(path, encoding="utf-8")
     return ini["DEFAULT"]
 
 
