@@ -166,7 +166,8 @@ def _templates(part: Part, strength: float) -> tuple[np.ndarray, np.ndarray]:
 # %% ../../../nbs/73_unaligned_twin.ipynb #870454ff
 def _world(strength: float, steps: Mapping) -> World:
     "The world whose noise has the memory of the clocks. Raises CaratError for steps too few."
-    if set(steps) != set(MODALITIES) or min(steps.values()) < 4:
+    enough = all(isinstance(n, int) and n >= 4 for n in steps.values())
+    if set(steps) != set(MODALITIES) or not enough:
         names = ", ".join(MODALITIES)
         raise CaratError(f"steps is {steps}; give the most steps of {names}, each at least 4.")
     kept = _strides(steps).items()
@@ -257,16 +258,19 @@ def write_twin_like(
     strength: float | None = None,  # how clearly an emotion shows; the twin's own where not given
     missing: float = 0.0,  # share of (clip, modality) pairs that are missing; of MOSEI only
     overwrite: bool = False,  # replace the file where it exists
+    steps: Mapping[str, int] | None = None,  # most steps of each modality, of mosei-unaligned only
 ) -> Path:  # the store
     "Write one of the three twins. Raises CaratError for options that it does not have."
     how: dict = dict(seed=seed, overwrite=overwrite)
     how |= {} if size is None else dict(size=size)
+    if steps is not None and like != "mosei-unaligned":
+        raise CaratError(f"steps can be chosen for mosei-unaligned, and not for {like}")
     if like == "mosei":
         world = World() if strength is None else World(strength=strength)
         return write_twin(path, world=world, missing=missing, **how)
     how |= {} if strength is None else dict(strength=strength)
     if like == "mosei-unaligned":
-        return write_unaligned_twin(path, missing=missing, **how)
+        return write_unaligned_twin(path, missing=missing, steps=steps or {}, **how)
     if like != "m3ed":
         raise CaratError(f"there is no twin of {like!r}: use mosei, mosei-unaligned or m3ed")
     if missing:
