@@ -176,8 +176,8 @@ _STUDY = dict(
     stores=dict, shared=dict, sizes=dict, rows=dict,
 )  # fmt: skip
 _STORE = dict(file=str, twin=dict, hold_out=float, rest=bool)
-_FLOAT = (int, float)
-_TWIN = dict(like=str, size=int, seed=int, strength=_FLOAT, missing=_FLOAT, steps=dict)
+_NUMBER = (int, float)
+_TWIN = dict(like=str, size=int, seed=int, strength=_NUMBER, missing=_NUMBER, steps=dict)
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")  # of rows and stores, which become folders
 
 
