@@ -49,7 +49,7 @@ def join_ranks(
     from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
-    # what the ranks leave in the store of one group would let the next one wait for ever
+    # each group has its own keys: those of an earlier group would make a later one wait for ever
     store, rank, world = next(rendezvous("env://"))
     store = PrefixStore(f"group {next(_joined)}", store)
     backend = "nccl" if device.startswith("cuda") else "gloo"
