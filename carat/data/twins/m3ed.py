@@ -130,7 +130,7 @@ class DialogueWorld(Settings):
     # P(a distractor in a modality of an utterance): a half-look between two emotions; a pattern
     # of none
     distractors: tuple = (0.1, 0.1)
-    # cosine between the first distractor and the two emotions that it resembles
+    # cosine between the first distractor and the mean of the two emotions that it resembles
     half_look: float = 0.6
     speaker: float = 0.7  # sd of a speaker's shift along every direction, in sds of the noise
     identity: float = 3.0  # sd of a speaker's shift along eight directions of its own
