@@ -102,7 +102,7 @@ class World(Settings):
     # P(a distractor occurs in a modality of a clip): a half-look between two emotions; a pattern
     # of none
     distractors: tuple = (0.35, 0.35)
-    # cosine between the first distractor and the two emotions that it resembles
+    # cosine between the first distractor and the mean of the two emotions that it resembles
     half_look: float = 0.6
     # correlation of the noise of neighbouring steps
     rho: Mapping[str, float] = field(default_factory=lambda: {"t": 0.3, "v": 0.7, "a": 0.5})
