@@ -1,6 +1,6 @@
 # The two commands of this project, each complete on a fresh machine with Python 3.10 or newer.
 #   make book   executes every notebook and builds the book into _build/html
-#   make test   checks notebooks, package, style and types, then runs all tests
+#   make test   checks notebooks, package, style and types, then runs the tests; .ci/run adds what takes long
 PYTHON ?= python3
 PY := .venv/bin/python
 export OMP_NUM_THREADS ?= 1
@@ -9,7 +9,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
 help:
 	@echo "make book    build the book (set CARAT_DATA to a folder of prepared data sets to use those)"
-	@echo "make test    run every check and test"
+	@echo "make test    run every check, and the tests but those that take long (.ci/run runs all)"
 	@echo "make lint    run the checks alone: notebooks and package in step, style, types"
 	@echo "make sync    after editing notebooks: export the package, clean the notebooks, refresh install cells"
 	@echo "make picture take the README's picture of the start page (needs chromium)"
@@ -29,7 +29,7 @@ style: .venv/ready
 test: .venv/ready
 	@echo "running every notebook as a test, and checking style beside it"
 	@$(MAKE) -s style & style=$$!; .venv/bin/nbdev_test --n_workers 2; notebooks=$$?; wait $$style && exit $$notebooks
-	@echo "running all other tests, and checking types beside them"
+	@echo "running the other tests, and checking types beside them"
 	@.venv/bin/pyright & types=$$!; $(PY) -m pytest -n 2 --dist worksteal; tests=$$?; wait $$types && exit $$tests
 
 sync: .venv/ready

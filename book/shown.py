@@ -179,7 +179,7 @@ def problems():
 
 def problems_of(path):
     where, cells = path.relative_to(ROOT).as_posix(), read_notebook(path).cells
-    checks = without_answer, folded_twice, misplaced, unseen
+    checks = without_answer, folded_twice, misplaced, passed_over, unseen
     return [f"{where}: {line}" for check in checks for line in check(cells)]
 
 
@@ -228,6 +228,14 @@ def misplaced(cells):
     for cell in cells:
         if cell.cell_type == "markdown" and ALONE.search(cell.source):
             yield f"put the margin above its paragraph, in {first_line(cell.source)}"
+
+
+def passed_over(cells):
+    "Proofs, exports and solutions that `nbdev_test` would not run, because they are slow."
+    for marks, source in marked(cells):
+        kinds = {m.partition(":")[0].partition(" ")[0] for m in marks}
+        if "slow" in kinds and kinds & {"proves", "export", "solution"}:
+            yield f"tests would pass over a proof, an export or a solution: {first_line(source)}"
 
 
 def unseen(cells):

@@ -134,6 +134,7 @@ def stopped_in_its_fifth_step(twin, out):
         T.fit(model, store, config, out=out, progress=False)
 
 
+@pytest.mark.slow
 def test_two_processes_follow_one_also_across_a_stop(twin, tmp_path):
     """The last batch of an epoch has fewer samples; of two processes one writes; what one process
     began, two may end."""

@@ -1,6 +1,6 @@
 """The sdist and the wheel: what they hold, and that the wheel works away from the project.
 
-Slow, so `make test` leaves them out. `.ci/run` runs them with `pytest -m packaging`."""
+Slow, so `make test` leaves them out and `.ci/run` runs them."""
 
 import json
 import os
@@ -17,7 +17,7 @@ import pytest
 
 from book import ROOT, package_files, stamp
 
-pytestmark = pytest.mark.packaging
+pytestmark = pytest.mark.slow
 
 NOT_SOURCE = (".git", ".venv", "_build", "_proc", "_docs", "build", "dist", "runs", "*.egg-info")
 CACHES = ("__pycache__", "*.pyc", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints")

@@ -129,6 +129,9 @@ def test_directives_that_lead_nowhere_are_refused(cells, tmp_path, monkeypatch):
         ((("c", "#| export\n#| fold: it\ndef f(): pass"),), "would be exported"),
         ((("m", "Prose.\n\n```{margin}\nA remark.\n```"),), "put the margin above its paragraph"),
         ((("m", "```{margin}\nA remark.\n```\n\nProse."),), ""),
+        ((("c", "#| proves: 1\n#| slow\nassert 1"),), "tests would pass over a proof"),
+        ((("c", "#| slow\n#| export\nx = 1"),), "tests would pass over a proof"),
+        ((("c", "#| slow\nx = 1"),), ""),
         ((("c", "plots.table(rows)\nx = 1"),), "nobody sees this"),
         ((("c", "display(plots.table(rows))\nplots.show(fig)"),), ""),
     ):
@@ -202,6 +205,7 @@ def test_a_failing_notebook_is_named_with_its_cell(cells, tmp_path, monkeypatch,
     assert "99_wrong.ipynb failed in cell 2" in said and "not two" in said and "x == 2" in said
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux alone")
 def test_a_forked_kernel_is_a_kernel(cells, tmp_path, monkeypatch):
     _forkserver._stop()  # one that other tests have started

@@ -127,6 +127,7 @@ def project(tmp_path_factory, cells):
     return made
 
 
+@pytest.mark.slow
 def test_mentions_lead_to_the_equation_of_their_paper(project):
     assert project.links("00_start") == [
         ("21_ours.html#eq-4", "Eq. 4"),
@@ -175,6 +176,7 @@ def test_previews_and_reference_name_the_paper(project):
     assert "carat.nn.ours" in project.page("api") and "carat.systems.tailor" in project.page("api")
 
 
+@pytest.mark.slow
 def test_pages_name_an_address_and_offer_launching_only_if_there_is_one(project):
     hosts = "colab.research.google.com", "kaggle.com/kernels"
     names = [p.stem for p in (project.html / "nbs").glob("*.html")]

@@ -769,6 +769,7 @@ def test_words_of_any_length_as_the_clock(source):
     same(first, make(source, "t.h5"))
 
 
+@pytest.mark.slow
 def test_damaged_words_of_any_length(tmp_path):
     "An error, or what is described; in a process of its own, since HDF5 loops on damaged heaps."
     fixture(tmp_path / "good")
@@ -899,6 +900,7 @@ def test_a_file_that_this_process_holds_open(source):
     assert "damaged" not in said
 
 
+@pytest.mark.slow
 def test_damaged_files_are_an_error_or_what_they_say(tmp_path):
     """Bytes flipped, files cut and spliced: an error that a user can read, or what is described.
 

@@ -1350,6 +1350,7 @@ def test_damaged_aligned_files(tmp_path, how):
     )
 
 
+@pytest.mark.slow
 def test_damaged_unaligned_files(tmp_path):
     labels = saved(tmp_path / "labels.pt", aligned_file(SMALL, steps=5))
     whole = saved(tmp_path / "good", unaligned_file(SMALL, words=5, steps=6), 4).read_bytes()
@@ -1379,6 +1380,7 @@ def test_damaged_unaligned_files(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_damaged_mmsa_files(tmp_path):
     narrow = mmsa(SMALL, steps=5, lengths=True)
     for s in SPLITS:

@@ -650,6 +650,7 @@ def test_whatever_is_not_odd(tmp_path):
 # the disk, the lock, the other file
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_ends_no_process(tmp_path):
     "Only a process of its own, here one for each limit, shows what HDF5 does at exit."
     program = """

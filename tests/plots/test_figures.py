@@ -41,13 +41,15 @@ def drawn(labels, modalities, n, kind=np.asarray):
     yield plots.attention_words(scores[:7], None, labels, y=y[0], scores=scores[0])
 
 
-@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize(
+    "size", [pytest.param(s, marks=pytest.mark.slow) if s == "many of both" else s for s in SIZES]
+)
 def test_every_figure_takes_every_size(size):
     plots.use_style()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", module="sklearn")
-        for fig in drawn(*size):
+        for fig in drawn(*SIZES[size]):
             assert isinstance(fig, Figure)
             shown = plots.show(fig, alt="A figure of one size.")
             assert shown.png()[1:4] == b"PNG" and "NaN" not in shown.svg()

@@ -63,6 +63,7 @@ def kill_who_trains(client, out, killed):
         os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 @needs_proc
 def test_a_study_survives_the_death_of_a_worker(study, tmp_path):
     threads = torch.get_num_threads()

@@ -23,6 +23,8 @@ from carat.train.export import export_run
 
 KINDS = [k for k in kinds() if k not in ("aligned", "carat")]  # those have tests of their own
 NETWORKS = [k for k in KINDS if issubclass(system(k), Network)]
+LONG = "amp", "hhmpn", "mms2s", "mult", "tailor"  # to export
+SLOW = [pytest.param(k, marks=pytest.mark.slow) if k in LONG else k for k in NETWORKS]
 HOW = dict(epochs=2, batch_size=16, device="cpu")
 
 
@@ -97,7 +99,7 @@ def test_data_without_a_common_clock(folder, kind):
     assert np.isfinite(run(spec, progress=False).history[-1]["losses"]["loss"])
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("kind", SLOW)
 def test_the_exported_file_gives_the_same_scores(folder, kind):
     store = Store(folder / "few.h5")
     spec = RunSpec(folder / "few.h5", None, kind, "small", training={**HOW, "epochs": 1})

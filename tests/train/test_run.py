@@ -215,6 +215,7 @@ def test_bfloat16_follows_float32(store):
         assert abs(r["losses"]["loss"] / s["losses"]["loss"] - 1) < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_compiled_run_follows_the_run_as_written(store, monkeypatch, precision):
     "Traced into one graph and run by torch's own kernels; the last batch of an epoch is smaller."

@@ -50,6 +50,7 @@ def test_no_step_waits_for_the_device(preset, monkeypatch):
         batch.mask["t"].nonzero()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_compiled_step_is_one_graph_and_the_same_step(precision):
     torch._dynamo.reset()
