@@ -19,7 +19,7 @@ except ImportError:  # before Python 3.11
     import tomli as tomllib
 
 from carat.data.store import Store
-from carat.data.twins.m3ed import m3ed_oracle
+from carat.data.twins.m3ed_oracle import m3ed_oracle
 from carat.data.twins.oracle import oracle
 from carat.metrics import choose_threshold, multilabel_metrics, trivial_predictors
 from carat.plots import planted_hits
