@@ -172,6 +172,7 @@ def test_seeds_are_not_for_torchrun(twin, tmp_path, capsys, monkeypatch):
     assert "torchrun" in capsys.readouterr().err and not (tmp_path / "many").exists()
 
 
+@pytest.mark.slow
 def test_many_seeds(twin, tmp_path, capsys):
     assert (
         cli.main(

@@ -777,6 +777,7 @@ def fuzz(tmp_path, whole, import_, right, times=200, n=6):
     assert refused > times // 4, refused
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::UserWarning", "ignore::RuntimeWarning"
 )
@@ -819,6 +820,7 @@ def test_damaged_pickles(tmp_path, narrow, how):
     assert judged > 4, judged
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["zip", "legacy"])
 def test_damaged_padded_files(tmp_path, narrow, how):
     whole = saved(tmp_path / "good", padded(narrow, T=5), how).read_bytes()
@@ -831,6 +833,7 @@ def test_damaged_padded_files(tmp_path, narrow, how):
     fuzz(tmp_path, whole, lambda p, out: prepare_m3ed(p, out, progress=False), right)
 
 
+@pytest.mark.slow
 def test_damaged_annotations(tmp_path, narrow):
     path, whole = (
         saved(tmp_path / "good.pkl", narrow),

@@ -1316,6 +1316,7 @@ def fuzz(tmp_path, whole, import_, right, times=200, exact=False, loads=None):
     return refused
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["zip", "legacy", 4])
 def test_damaged_aligned_files(tmp_path, how):
     whole = saved(tmp_path / "good", aligned_file(SMALL, steps=5), how).read_bytes()

@@ -418,6 +418,7 @@ def test_a_read_only_folder_can_be_read(path):
         os.chmod(path.parent, 0o755)
 
 
+@pytest.mark.slow
 def test_flipped_bytes_are_an_error_or_the_right_answer(tmp_path):
     """Damage anywhere: an error that a user can read, or the same numbers.
 

@@ -102,6 +102,7 @@ def patient(tmp_path, monkeypatch):
     return path, scores(tmp_path / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_study_goes_on_within_its_runs(number, patient, tmp_path):
     (path, whole), out = patient, tmp_path / "out"
@@ -129,6 +130,7 @@ def test_a_stopped_study_goes_on_within_its_runs(number, patient, tmp_path):
     assert "2 of 2 runs finished" in said and "tiny CARAT" in said
 
 
+@pytest.mark.slow
 @needs_proc
 def test_a_worker_that_dies_is_one_failed_run(tmp_path):
     path, out = declared(tmp_path, 20), tmp_path / "out"

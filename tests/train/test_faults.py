@@ -99,6 +99,7 @@ def test_no_random_damage_is_accepted(name, folder, copy):
     assert refused > 60
 
 
+@pytest.mark.slow
 def test_no_random_damage_of_a_checkpoint_is_accepted(folder, tmp_path):
     "Resumed from a damaged checkpoint, a run is refused or ends as if nothing had been damaged."
     store = Store(folder / "twin.h5")
@@ -542,6 +543,7 @@ def test_a_run_killed_while_it_writes_goes_on(at, folder, tmp_path):
         assert torch.equal(v, again.model.state_dict()[k]), k
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["a polite kill of the parent", "Ctrl-C in the terminal"])
 def test_all_seeds_stop_and_save(how, folder, tmp_path):
     "SIGTERM to the first process only, or SIGINT to all: the workers save and end, in one line."

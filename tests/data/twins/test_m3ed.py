@@ -107,6 +107,7 @@ def test_full_size_is_m3ed_count_by_count(seed):
     )
 
 
+@pytest.mark.slow
 def test_full_width_same_bits_whatever_the_threads():
     code = "import bits; from carat.data.twins.m3ed import make_m3ed_twin; print(bits.of_features("
     t = make_m3ed_twin(12, seed=3)
