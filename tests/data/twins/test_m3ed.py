@@ -4,27 +4,18 @@ import bits
 import numpy as np
 import pytest
 import torch
+from dialogues import NARROW, SIZE, small_store
 
 from carat.core import CaratError
 from carat.data.benchmarks import M3ED_COUNTS, M3ED_LABELS, M3ED_MODALITIES, m3ed_truth
-from carat.data.store import Store, check_store
+from carat.data.store import check_store
 from carat.data.twins.m3ed import DialogueWorld, make_m3ed_twin, plan_m3ed_twin, write_m3ed_twin
 from carat.metrics import best_constant_set, trivial_predictors
-
-NARROW = dict(modalities={"t": 40, "v": 30, "a": 50})
-SIZE = {"train": 20, "valid": 20, "test": 60}
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    return Store(
-        write_m3ed_twin(
-            tmp_path_factory.mktemp("twin") / "twin.h5",
-            size=SIZE,
-            seed=7,
-            world=DialogueWorld(**NARROW),
-        )
-    )
+    return small_store(tmp_path_factory.mktemp("twin"))
 
 
 def test_store_is_valid_and_says_that_it_is_synthetic(store):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from dialogues import NARROW, SIZE, small_store
 
 from carat.core import CaratError
 from carat.data.benchmarks import m3ed_truth
@@ -11,20 +12,10 @@ from carat.data.twins.m3ed_oracle import m3ed_oracle
 from carat.data.twins.oracle import oracle
 from carat.plots.figures import planted_hits
 
-NARROW = dict(modalities={"t": 40, "v": 30, "a": 50})
-SIZE = {"train": 20, "valid": 20, "test": 60}
-
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    return Store(
-        write_m3ed_twin(
-            tmp_path_factory.mktemp("twin") / "twin.h5",
-            size=SIZE,
-            seed=7,
-            world=DialogueWorld(**NARROW),
-        )
-    )
+    return small_store(tmp_path_factory.mktemp("twin"))
 
 
 def test_memory_and_disk_have_the_same_posterior(store):
