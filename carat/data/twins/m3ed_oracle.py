@@ -26,7 +26,7 @@ def _cover(weights: np.ndarray, L: int) -> np.ndarray:
 
 
 def _moebius(A: np.ndarray) -> np.ndarray:
-    "From sums over subsets to sums over sets hit in full: inclusion, exclusion, axis by axis."
+    "From sums over the draws from each set to sums over those that hit all of it, axis by axis."
     for c in range(A.ndim):
         out, in_ = np.take(A, 0, c), np.take(A, 1, c)
         A = np.stack([out, in_ - out], c)
@@ -34,7 +34,7 @@ def _moebius(A: np.ndarray) -> np.ndarray:
 
 # %% ../../../nbs/20_oracle_m3ed.ipynb #62f4dc01
 def _odds(part: Voice, x: np.ndarray, shift: np.ndarray | None) -> np.ndarray:
-    """(L, C): log likelihood ratio of features (L, d), emotion c shown here against elsewhere."""
+    "(L, C): log likelihood ratio of utterances x (L, d), emotion c shows here against none does."
     u, C = part.patterns_of(x), len(M3ED_LABELS)
     sd = 1.0
     if shift is None:
@@ -45,16 +45,16 @@ def _odds(part: Voice, x: np.ndarray, shift: np.ndarray | None) -> np.ndarray:
     T = np.concatenate([part.pattern, np.zeros((1, part.K))]) / sd
     a, G = (u / sd) @ T.T, T @ T.T
     here = there = np.full((len(u), 1), -np.inf)
-    for g in part.gains:
-        for r, odd in zip(np.log(part.rate), (C + 2, C, C + 1), strict=True):
-            there = np.logaddexp(there, r + g * a[:, odd, None] - g * g * G[odd, odd] / 2)
-            both = np.diag(G)[:C] + G[odd, odd] + 2 * G[:C, odd]
-            here = np.logaddexp(here, r + g * (a[:, :C] + a[:, odd, None]) - g * g * both / 2)
+    for r in part.gains:
+        for log_p, odd in zip(np.log(part.rate), (C + 2, C, C + 1), strict=True):
+            there = np.logaddexp(there, log_p + r * a[:, odd, None] - r * r * G[odd, odd] / 2)
+            both = np.diag(G)[:C] + G[odd, odd] + 2 * G[:C, odd]  # |T_c + D|^2
+            here = np.logaddexp(here, log_p + r * (a[:, :C] + a[:, odd, None]) - r * r * both / 2)
     return here - there
 
 # %% ../../../nbs/20_oracle_m3ed.ipynb #2f847e51
 def _each(rows, combine) -> np.ndarray:
-    "One value of each label's row, for every assignment: (M + 2) ** len(rows)."
+    "One value of each label's row, combined, for every assignment: (M + 2) ** len(rows)."
     A = rows[0]
     for r in rows[1:]:
         A = combine(A[:, None], r).ravel()
@@ -80,7 +80,7 @@ def _assignments(odds: np.ndarray, relevance: np.ndarray) -> np.ndarray:
         P *= A
     return P.reshape((M + 2,) * C)
 
-
+# %% ../../../nbs/20_oracle_m3ed.ipynb #settle
 def _settle(A: np.ndarray, but: int | None = None) -> np.ndarray:
     "Sum over the channels of all labels, or of all but one: axes of 2, out and in."
     for c in range(A.ndim):
@@ -102,6 +102,7 @@ def _posterior(odds: np.ndarray, relevance: np.ndarray, prior: np.ndarray) -> tu
     n = label_sets(C).sum(1)
     fits = (n > 0) & (n <= L)  # a small set in a long dialogue is covered very rarely, but it fits
     weight = np.divide(prior, cover, out=np.zeros(len(n)), where=fits).reshape((2,) * C)
+    # rounding can leave a difference a little below zero
     Z = np.maximum(_moebius(_settle(P)), 0) * weight
     total, shows = Z.sum(), np.zeros((C, M))
     for c in range(C):
