@@ -40,7 +40,7 @@ from carat.data.twins.signal import (
 # %% ../../../nbs/15_twin_m3ed.ipynb #d655c151
 @dataclass
 class DialoguePlan:
-    "What is known of the dialogues of a split, without features; -1 past a dialogue's end."
+    "The dialogues of a split, planned but without features; -1 past a dialogue's end."
 
     y: np.ndarray  # (N, C) int8 labels
     lengths: np.ndarray  # (N,) utterances, 7 to 60
@@ -49,7 +49,7 @@ class DialoguePlan:
 
 # %% ../../../nbs/15_twin_m3ed.ipynb #emotions
 def emotion_weights() -> np.ndarray:  # (7,) adds up to 1
-    "How often an emotion is drawn where a dialogue has it: its utterances per training dialogue."
+    "How often an emotion is drawn: by its utterances per training dialogue that has it."
     n = M3ED_COUNTS["train"]["utterances"] / m3ed_truth("train").sum(0)
     return n / n.sum()
 
@@ -69,7 +69,7 @@ def _emotions(y, lengths, rng) -> np.ndarray:
     return e
 
 # %% ../../../nbs/15_twin_m3ed.ipynb #turns
-# Share of utterances with the speaker of the one before, from Appendix B's utterances and turns
+# Share of utterances whose speaker also spoke the one before, by Appendix B
 TURN = (24449 - 9082) / (24449 - 990)
 
 
@@ -96,8 +96,8 @@ def plan_m3ed_twin(
     return plan
 
 # %% ../../../nbs/15_twin_m3ed.ipynb #a4d77a9f
-# The planted relevance: P(an utterance's emotion shows in the modality).
-# What is left of a row shows nowhere.
+# The planted relevance: P(the emotion's channel in a dialogue is the modality).
+# What is left of a row is the probability that it shows nowhere.
 # fmt: off
 M3ED_RELEVANCE = np.array([  # text, vision, audio
     [0.20, 0.50, 0.15],  # Happy: a smile
