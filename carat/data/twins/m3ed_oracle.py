@@ -33,7 +33,7 @@ def _moebius(A: np.ndarray) -> np.ndarray:
     return A
 
 # %% ../../../nbs/20_oracle_m3ed.ipynb #62f4dc01
-def _odds(part: Voice, x: np.ndarray, shift: np.ndarray | None) -> np.ndarray:
+def _log_ratios(part: Voice, x: np.ndarray, shift: np.ndarray | None) -> np.ndarray:
     "(L, C): log likelihood ratio of utterances x (L, d), emotion c shows here against none does."
     u, C = part.patterns_of(x), len(M3ED_LABELS)
     sd = 1.0
@@ -61,16 +61,16 @@ def _each(rows, combine) -> np.ndarray:
     return A
 
 
-def _assignments(odds: np.ndarray, relevance: np.ndarray) -> np.ndarray:
+def _assignments(log_ell: np.ndarray, relevance: np.ndarray, w: np.ndarray) -> np.ndarray:
     """(M + 2,) * C: the probability of every assignment, times the product over utterances.
 
     Index 0: the label is not in the set; 1 to M: it shows in a modality; M + 1: nowhere.
     """
-    _, C, M = odds.shape
-    w, top = emotion_weights(), np.maximum(odds.max((1, 2), keepdims=True), 0)  # (L, 1, 1)
-    nowhere = np.broadcast_to(w[:, None] * np.exp(-top), (len(odds), C, 1))
-    inside = w[:, None] * np.exp(odds - top)
-    options = np.concatenate([np.zeros((len(odds), C, 1)), inside, nowhere], 2)
+    _, C, M = log_ell.shape
+    top = np.maximum(log_ell.max((1, 2), keepdims=True), 0)  # (L, 1, 1)
+    nowhere = np.broadcast_to(w[:, None] * np.exp(-top), (len(log_ell), C, 1))
+    inside = w[:, None] * np.exp(log_ell - top)
+    options = np.concatenate([np.zeros((len(log_ell), C, 1)), inside, nowhere], 2)
     chance = np.concatenate([np.ones((C, 1)), relevance, 1 - relevance.sum(1, keepdims=True)], 1)
     half = C // 2
     P = _each(chance, np.multiply).reshape((M + 2) ** half, -1)
@@ -92,13 +92,14 @@ def _settle(A: np.ndarray, but: int | None = None) -> np.ndarray:
     return A
 
 # %% ../../../nbs/20_oracle_m3ed.ipynb #fc77edac
-def _posterior(odds: np.ndarray, relevance: np.ndarray, prior: np.ndarray) -> tuple:
-    """P(y) (2^C,) and P(c shows in m) (C, M) of a dialogue with these log odds (L, C, M).
+def _posterior(log_ell: np.ndarray, relevance: np.ndarray, prior: np.ndarray) -> tuple:
+    """P(y) (2^C,) and P(c shows in m) (C, M) of a dialogue, from its log ratios (L, C, M).
 
     prior: (2^C,) of the label sets.
     """
-    L, C, M = odds.shape
-    P, cover = _assignments(odds, relevance), _cover(emotion_weights(), L).ravel()
+    L, C, M = log_ell.shape
+    w = emotion_weights()
+    P, cover = _assignments(log_ell, relevance, w), _cover(w, L).ravel()
     n = label_sets(C).sum(1)
     fits = (n > 0) & (n <= L)  # a small set in a long dialogue is covered very rarely, but it fits
     weight = np.divide(prior, cover, out=np.zeros(len(n)), where=fits).reshape((2,) * C)
@@ -136,11 +137,13 @@ def m3ed_oracle(
         b = split.batch(range(lo, min(lo + 64, len(split))))
         L = b.mask[names[0]].sum(1).numpy()
         for i, n in enumerate(L, lo):
-            odds = []
+            log_ell = []
             for m, k in zip(modalities, seen, strict=True):
                 x = b.x[m][i - lo, :n].float().numpy()
                 told = shift[i, speaker[i, :n], k] if know_speaker else None
-                odds.append(_odds(world.parts[m], x, told))
-            p, shows[i][:, seen] = _posterior(np.stack(odds, 2), world.relevance[:, seen], weight)
+                log_ell.append(_log_ratios(world.parts[m], x, told))
+            p, shows[i][:, seen] = _posterior(
+                np.stack(log_ell, 2), world.relevance[:, seen], weight
+            )
             scores[i] = p @ Y
     return Oracle(np.clip(scores, 0, 1), shows)
