@@ -73,7 +73,7 @@ def label_columns(
         raise wrong_file(f"{where} does not name {some(absent)}")
     return {i: c for i, c in columns.items() if c > -2}  # <unk> is not a label
 
-# %% ../../nbs/86_import_mosei.ipynb #label-sets
+
 def label_sets(
     where: str,  # which split it is, for messages
     tgt,  # the id lists, such as [2, 4, 7, 3]
@@ -105,7 +105,7 @@ def label_sets(
                 y[r, column] = 1
     return y
 
-# %% ../../nbs/86_import_mosei.ipynb #read-labels
+
 def _read_labels(path: Path, data) -> dict[str, np.ndarray]:
     "{split: (N, 6)} of train_valid_test.pt."
     words = entry(f"{path}: 'dict'", entry(str(path), data, "dict"), "tgt")
@@ -115,7 +115,7 @@ def _read_labels(path: Path, data) -> dict[str, np.ndarray]:
         for s in SPLITS
     }
 
-# %% ../../nbs/86_import_mosei.ipynb #by-width
+# %% ../../nbs/86_import_mosei.ipynb #mmsaread
 def _by_width(rows: dict, key: Mapping[str, str]) -> tuple[dict, list[str]]:
     "The modalities, identified by their widths if these are the usual ones; and notes about it."
     widths = {m: r.d for m, r in rows[SPLITS[0]].items()}
@@ -133,7 +133,7 @@ def _by_width(rows: dict, key: Mapping[str, str]) -> tuple[dict, list[str]]:
     rows = {s: {m: r[owner[m]] for m in r} for s, r in rows.items()}
     return rows, [f"Modalities are exchanged in the file; their widths identify them: {moved}."]
 
-# %% ../../nbs/86_import_mosei.ipynb #mmsaread
+
 def _modalities(path: Path, data, names: Mapping[str, str]) -> tuple[dict, list[str]]:
     """{split: {modality: Rows}} of a file with the names {name: modality}, and notes about it.
 
@@ -208,16 +208,6 @@ def _write(w: StoreWriter, report: Report, split: _Split, progress: bool):
         w.add_many(s, [split.ids[i] for i in chosen], y, x, extra)
     report.split(s)["rows"] = int(keep.sum())
 
-# %% ../../nbs/86_import_mosei.ipynb #sources
-def _dtypes(dtype):
-    return {"t": "float16", "v": "float32", "a": "float32"} if dtype is None else dtype
-
-
-def _source(path) -> Path:
-    if not Path(path).is_file():
-        raise CaratError(f"there is no file {path}.")
-    return Path(path)
-
 # %% ../../nbs/86_import_mosei.ipynb #mmsa-known
 _MMSA = {"text": "t", "vision": "v", "audio": "a"}
 _SENTIMENT = ("regression_labels", "classification_labels", "annotations")
@@ -231,6 +221,29 @@ def is_mmsa(
     return isinstance(split, dict) and {"raw_text", *_MMSA} <= set(split)
 
 # %% ../../nbs/86_import_mosei.ipynb #refuse-mmsa
+def _emotion_keys(data) -> Mapping[str, int | None]:
+    "The entries of a split with emotions: {key: column}, or {key: None} if one has all columns."
+    split = data["train"]
+    columns = {k: find_label(k, LABELS) for k in split if isinstance(k, str)}
+    named = {k: c for k, c in columns.items() if c is not None}
+    if sorted(named.values()) == list(range(len(LABELS))):
+        return named
+    for k, v in split.items():
+        labels = isinstance(k, str) and ("label" in k.lower() or "emotion" in k.lower())
+        if labels and _width(v) in (6, 7):
+            return {k: None}
+    return {}
+
+
+def _width(v) -> int | None:
+    "The number of columns of an array or a list of rows; None for anything else."
+    if isinstance(v, PickledArray):
+        return v.shape[-1] if v.ndim in (2, 3) else None
+    if isinstance(v, (list, tuple)) and v and isinstance(v[0], (list, tuple, PickledArray)):
+        return v[0].size if isinstance(v[0], PickledArray) else len(v[0])
+    return None
+
+
 def _refuse_mmsa(path: Path, data):
     "Refuse a file of MMSA where another kind is expected, and say what it holds."
     if not is_mmsa(data):
@@ -281,7 +294,17 @@ def _aligned_windows(report: Report, rows: Mapping[str, dict], edges: Mapping[st
             )
     return windows
 
-# %% ../../nbs/86_import_mosei.ipynb #same-steps
+# %% ../../nbs/86_import_mosei.ipynb #prepare-aligned
+def _dtypes(dtype):
+    return {"t": "float16", "v": "float32", "a": "float32"} if dtype is None else dtype
+
+
+def _source(path) -> Path:
+    if not Path(path).is_file():
+        raise CaratError(f"there is no file {path}.")
+    return Path(path)
+
+
 def _same_steps(path: Path, rows: Mapping[str, dict], y: Mapping[str, np.ndarray]):
     "Raise CaratError if rows and labels, or the steps of modalities, differ in number."
     for s in SPLITS:
@@ -294,7 +317,7 @@ def _same_steps(path: Path, rows: Mapping[str, dict], y: Mapping[str, np.ndarray
                 "steps. Is this the unaligned one?"
             )
 
-# %% ../../nbs/86_import_mosei.ipynb #prepare-aligned
+
 def prepare_aligned(
     path: str | Path,  # train_valid_test.pt
     out: str | Path,  # the store to make
@@ -363,7 +386,7 @@ def _ids(path: Path, split: str, v, n: int) -> tuple[list[str], list[str]]:
         seen[id] = r
     return [id for id, _ in rows], [video for _, video in rows]
 
-# %% ../../nbs/86_import_mosei.ipynb #one-id
+
 def _id(where: str, row) -> tuple[str, str]:
     "The id and the video of one row."
     if isinstance(row, PickledArray) and row.ndim == 1:
@@ -378,7 +401,7 @@ def _id(where: str, row) -> tuple[str, str]:
         raise wrong_file(f"{where} is {id!a}, which is not a name")
     return id, video if times else video.split("[")[0]
 
-# %% ../../nbs/86_import_mosei.ipynb #repeats
+
 def _note_repeats(report: Report, names: Mapping[str, Sequence[str]]):
     "Note which utterances are in more than one split."
     split_of = {id: s for s, ids in names.items() for id in ids}
@@ -435,7 +458,7 @@ def _unpaired(name: str, found: Pairing, partner: np.ndarray, ids: Sequence[str]
         )
     return said
 
-# %% ../../nbs/86_import_mosei.ipynb #note-order
+
 def _note_order(report: Report, s: str, found: Pairing, partner: np.ndarray):
     "Note how the utterances were paired."
     same = int((partner == np.arange(len(partner))).sum())
@@ -454,7 +477,7 @@ def _note_order(report: Report, s: str, found: Pairing, partner: np.ndarray):
             "were paired by their words."
         )
 
-# %% ../../nbs/86_import_mosei.ipynb #note-equal
+
 def _note_equal(report: Report, s: str, found: Pairing, marked: np.ndarray, ids: Sequence[str]):
     "Name the equal texts."
     if found.equal:
@@ -503,26 +526,6 @@ class _Join:
         _note_equal(self.report, s, found, ambiguous & (partner >= 0), ids)
         return partner, ambiguous
 
-# %% ../../nbs/86_import_mosei.ipynb #one-side
-def _one_side(report: Report, rows: Mapping[str, dict], edges: Mapping[str, _Edges]) -> str:
-    "The padded side of the file: that of most modalities, in a tie that of the text."
-    sides = {}
-    for m in _UNALIGNED.values():
-        before, after = (np.concatenate([e[m][k] for e in edges.values()]) for k in (0, 1))
-        steps = np.concatenate([np.full(r[m].n, r[m].T) for r in rows.values()])
-        sides[m] = padding_side(before, after, steps)
-    votes = [s for s in sides.values() if s != "none"]
-    if not votes:
-        return "none"
-    side = max(("left", "right"), key=lambda s: (votes.count(s), sides["t"] == s))
-    for m, s in sides.items():
-        if s not in (side, "none"):
-            report.note(
-                f"The file is padded on the {side}. '{m}' has more rows of zeros on the {s}; they "
-                "were kept as steps."
-            )
-    return side
-
 # %% ../../nbs/86_import_mosei.ipynb #unaligned-sources
 @dataclass
 class _Sources:
@@ -561,6 +564,26 @@ def _sources(path: Path, labels: Path, report: Report) -> _Sources:
     return _Sources(rows, ids, videos, {s: texts[s]["t"] for s in SPLITS}, y)
 
 # %% ../../nbs/86_import_mosei.ipynb #joined
+def _one_side(report: Report, rows: Mapping[str, dict], edges: Mapping[str, _Edges]) -> str:
+    "The padded side of the file: that of most modalities, in a tie that of the text."
+    sides = {}
+    for m in _UNALIGNED.values():
+        before, after = (np.concatenate([e[m][k] for e in edges.values()]) for k in (0, 1))
+        steps = np.concatenate([np.full(r[m].n, r[m].T) for r in rows.values()])
+        sides[m] = padding_side(before, after, steps)
+    votes = [s for s in sides.values() if s != "none"]
+    if not votes:
+        return "none"
+    side = max(("left", "right"), key=lambda s: (votes.count(s), sides["t"] == s))
+    for m, s in sides.items():
+        if s not in (side, "none"):
+            report.note(
+                f"The file is padded on the {side}. '{m}' has more rows of zeros on the {s}; they "
+                "were kept as steps."
+            )
+    return side
+
+
 def _joined(join: _Join, files: _Sources, progress: bool) -> list[_Split]:
     "The splits, each utterance with the labels of its partner."
     splits, edges = [], {}
@@ -616,30 +639,7 @@ def prepare_unaligned(
     report.save(out)
     return out
 
-# %% ../../nbs/86_import_mosei.ipynb #emotion-keys
-def _emotion_keys(data) -> Mapping[str, int | None]:
-    "The entries of a split with emotions: {key: column}, or {key: None} if one has all columns."
-    split = data["train"]
-    columns = {k: find_label(k, LABELS) for k in split if isinstance(k, str)}
-    named = {k: c for k, c in columns.items() if c is not None}
-    if sorted(named.values()) == list(range(len(LABELS))):
-        return named
-    for k, v in split.items():
-        labels = isinstance(k, str) and ("label" in k.lower() or "emotion" in k.lower())
-        if labels and _width(v) in (6, 7):
-            return {k: None}
-    return {}
-
-
-def _width(v) -> int | None:
-    "The number of columns of an array or a list of rows; None for anything else."
-    if isinstance(v, PickledArray):
-        return v.shape[-1] if v.ndim in (2, 3) else None
-    if isinstance(v, (list, tuple)) and v and isinstance(v[0], (list, tuple, PickledArray)):
-        return v[0].size if isinstance(v[0], PickledArray) else len(v[0])
-    return None
-
-# %% ../../nbs/86_import_mosei.ipynb #mmsa-columns
+# %% ../../nbs/86_import_mosei.ipynb #mmsaemot
 def _column_names(data, n: int) -> list[str] | None:
     "The names of n columns of labels, where the file has a list of them."
     for found in (*data.values(), *data["train"].values()):
@@ -655,7 +655,7 @@ def _column_names(data, n: int) -> list[str] | None:
             return names
     return None
 
-# %% ../../nbs/86_import_mosei.ipynb #mmsa-by-column
+
 def _by_column(path: Path, data, key: str, y: np.ndarray) -> tuple[np.ndarray, str]:
     "The six columns in the order of LABELS, and a remark on how they were found."
     if y.ndim != 2 or y.shape[1] not in (6, 7):
@@ -672,7 +672,7 @@ def _by_column(path: Path, data, key: str, y: np.ndarray) -> tuple[np.ndarray, s
         )
     return emotions, f"assumed to be in the order of CMU-MOSEI's labels: {', '.join(LABELS)}"
 
-# %% ../../nbs/86_import_mosei.ipynb #mmsaemot
+
 def _mmsa_labels(path: Path, data, report: Report) -> dict[str, np.ndarray]:
     "{split: (n, 6)}. Raises CaratError for values that are not intensities."
     keys = _emotion_keys(data)
@@ -700,7 +700,7 @@ def _mmsa_labels(path: Path, data, report: Report) -> dict[str, np.ndarray]:
     report.note(f"Emotions are those of {some(keys, 6)}, {order}.")
     return labels
 
-# %% ../../nbs/86_import_mosei.ipynb #mmsa-numbers
+
 def _numbers(where: str, v) -> np.ndarray:  # (n,) or (n, columns)
     "Numbers of a split, as an array or as nested lists."
     if isinstance(v, PickledArray):
@@ -712,7 +712,7 @@ def _numbers(where: str, v) -> np.ndarray:  # (n,) or (n, columns)
         raise wrong_file(f"{where} should hold a row of numbers for each utterance") from None
     return found[:, 0] if found.ndim == 3 and found.shape[1] == 1 else found
 
-# %% ../../nbs/86_import_mosei.ipynb #mmsa-lengths
+# %% ../../nbs/86_import_mosei.ipynb #mmsa-splits
 def _mmsa_lengths(path: Path, s: str, split: Mapping, name: str, n: int) -> np.ndarray | None:
     "The number of steps of each utterance according to the file, if it gives them."
     where = f"{path}: '{name}_lengths' of '{s}'"
@@ -738,7 +738,7 @@ def _mmsa_window(path: Path, s: str, split: Mapping, name: str, edges, T: int, s
         return np.maximum(start, np.minimum(T - said, stop)), stop
     return start, np.maximum(np.minimum(stop, said), start)
 
-# %% ../../nbs/86_import_mosei.ipynb #mmsa-splits
+
 def _mmsa_ids(path: Path, s: str, v, n: int) -> tuple[list[str], list[str]]:
     "Ids such as VIDEO[CLIP], which the file writes as VIDEO$_$CLIP, and videos."
     if isinstance(v, PickledArray) and v.ndim == 1:
