@@ -14,6 +14,7 @@ from browser import CUT, FIGURES, NAMES, Browser, axe_core, chromium
 from book import API, HTML, facts, onepage, pages, toc_pages
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(
         not (HTML / ".built").exists(), reason="the book has not been built: run make book"
     ),
