@@ -1,6 +1,6 @@
 # The two commands of this project, each complete on a fresh machine with Python 3.10 or newer.
 #   make book   executes every notebook and builds the book into _build/html
-#   make test   checks notebooks, package, style and types, then runs the tests; .ci/run adds what takes long
+#   make test   checks notebooks, package, style and types, then runs all tests except the slowest, which .ci/run adds
 PYTHON ?= python3
 PY := .venv/bin/python
 export OMP_NUM_THREADS ?= 1
@@ -9,7 +9,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
 help:
 	@echo "make book    build the book (set CARAT_DATA to a folder of prepared data sets to use those)"
-	@echo "make test    run every check, and the tests but those that take long (.ci/run runs all)"
+	@echo "make test    run every check and all tests except the slowest (.ci/run runs those, too)"
 	@echo "make lint    run the checks alone: notebooks and package in step, style, types"
 	@echo "make sync    after editing notebooks: export the package, clean the notebooks, refresh install cells"
 	@echo "make picture take the README's picture of the start page (needs chromium)"
