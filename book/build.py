@@ -55,6 +55,8 @@ def make_pages(anew):
 
 
 def main():
+    if sys.argv[1:]:
+        raise SystemExit("book.build takes no arguments: it builds the whole book")
     start = time.time()
     execute.main()
     made_by, now = tools(), inputs()
