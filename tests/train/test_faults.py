@@ -61,12 +61,22 @@ def stopped(store, out):
         train(store, out, how=dict(epochs=3), callbacks=[stop], checkpoint=0)
 
 
+@pytest.fixture(scope="module")
+def stopped_run(folder):
+    stopped(Store(folder / "twin.h5"), folder / "stopped")
+    return folder / "stopped"
+
+
 @pytest.fixture
-def half(folder, tmp_path):
-    "The store, and the folder of a run on it that was stopped in its second epoch."
-    store = Store(folder / "twin.h5")
-    stopped(store, tmp_path / "half")
-    return store, tmp_path / "half"
+def half(folder, stopped_run, tmp_path):
+    "The store, and a copy of the folder of a run on it that was stopped in its second epoch."
+    return Store(folder / "twin.h5"), shutil.copytree(stopped_run, tmp_path / "half")
+
+
+@pytest.fixture(scope="module")
+def straight(folder):
+    "The same three epochs without a stop."
+    return train(Store(folder / "twin.h5"), how=dict(epochs=3))
 
 
 def sealed_anew(run):
@@ -212,14 +222,14 @@ HARMLESS = {
 
 
 @pytest.mark.parametrize("edit", HARMLESS)
-def test_edits_of_a_checkpoint_that_change_nothing(edit, half):
+def test_edits_of_a_checkpoint_that_change_nothing(edit, half, straight):
     "The optimiser's options are those of the configuration, whatever the file says."
     store, run = half
     change_checkpoint(run / "checkpoint.pt", HARMLESS[edit])
     there = train(store, run, how=dict(epochs=3), resume=True).model.state_dict()
     if "random" not in edit:
-        straight = train(store, how=dict(epochs=3)).model.state_dict()
-        assert all(torch.equal(v, straight[k]) for k, v in there.items())
+        right = straight.model.state_dict()
+        assert all(torch.equal(v, right[k]) for k, v in there.items())
 
 
 @pytest.mark.parametrize("text", ["5", "{}", "NaN", "null", "[" * 100_000, '{"model": 5}'])
@@ -230,12 +240,12 @@ def test_a_damaged_configuration_is_not_resumed(text, half):
         train(store, run, how=dict(epochs=3), resume=True)
 
 
-def test_weights_of_another_model_beside_a_checkpoint_are_not_used(half, tmp_path):
+def test_weights_of_another_model_beside_a_checkpoint_are_not_used(half, straight, tmp_path):
     store, run = half
     train(store, tmp_path / "other", model=dict(d=24))
     shutil.copy(tmp_path / "other/best.safetensors", run)
     done = train(store, run, how=dict(epochs=3), resume=True)
-    assert done.metrics["valid"] == train(store, how=dict(epochs=3)).metrics["valid"]
+    assert done.metrics["valid"] == straight.metrics["valid"]
     assert load_run(run, "cpu").metrics["valid"] == done.metrics["valid"]
 
 
