@@ -652,7 +652,6 @@ def _evaluate(
     """
     from carat.core import write_whole, writing
     from carat.data.store import Store
-    from carat.metrics import trivial_predictors
     from carat.train import evaluate
 
     _check_output(out, overwrite)
@@ -662,16 +661,23 @@ def _evaluate(
         found = _evaluate_seeds(run, data, split, threshold, device, kind)
     else:
         found = evaluate(_load(run, device, kind), data, split, threshold)
-        known = data["train" if "train" in data.splits else split].y
-        blind = trivial_predictors(known, data[split].y, data.labels)
-        _print_metrics({str(run): found, **blind}, str(run), data[split].y)
+        by_name = {str(run): found, **_blind(data, split)}
+        _print_metrics(by_name, str(run), data[split].y)
     if out is not None:
         with writing(out):
             write_whole(out, json.dumps(found, indent=1) + "\n")
 
 
+def _blind(data, split):
+    "Predictors that never look at a clip."
+    from carat.metrics import trivial_predictors
+
+    known = data["train" if "train" in data.splits else split].y
+    return trivial_predictors(known, data[split].y, data.labels)
+
+
 def _evaluate_seeds(folder, data, split, threshold, device, kind):
-    "Each run of a folder of seeds, then mean and spread."
+    "Each run of a folder of seeds, beside predictors that never look; then mean and spread."
     from carat.metrics import METRICS
     from carat.study.runner import seed_folder, summary
     from carat.train import evaluate
@@ -680,7 +686,8 @@ def _evaluate_seeds(folder, data, split, threshold, device, kind):
     for seed in json.loads((folder / "seeds.json").read_text())["seeds"]:
         trained = _load(seed_folder(folder, seed), device, kind)
         runs[seed] = evaluate(trained, data, split, threshold)
-    rows = [(f"seed {s}", *(f"{m[k]:.4f}" for k in METRICS)) for s, m in runs.items()]
+    by_name = {f"seed {s}": m for s, m in runs.items()} | _blind(data, split)
+    rows = [(name, *(f"{m[k]:.4f}" for k in METRICS)) for name, m in by_name.items()]
     _print_table((split, *METRICS.values()), rows)
     spread = {k: summary(m[k] for m in runs.values()) for k in METRICS}
     _print_spread(spread, data[split].y)
