@@ -114,6 +114,20 @@ def _posterior(log_ell: np.ndarray, relevance: np.ndarray, prior: np.ndarray) ->
             shows[c, m] = (hit * inside).sum() / total
     return Z.ravel() / total, np.clip(shows, 0, 1)
 
+# %% ../../../nbs/20_oracle_m3ed.ipynb #oracle-dialogues
+def _dialogues(split, world: DialogueWorld, seen: list, know_speaker: bool):
+    "Yield the log likelihood ratios (L, C, M) of each dialogue in the modalities seen, by number."
+    speaker, shift, parts = split.extra("speaker"), split.extra("shift"), list(world.parts.items())
+    for lo in range(0, len(split), 64):
+        b = split.batch(range(lo, min(lo + 64, len(split))))
+        for i, n in enumerate(b.mask[parts[0][0]].sum(1).tolist()):
+            log_ell = []
+            for k in seen:
+                m, part = parts[k]
+                told = shift[lo + i, speaker[lo + i, :n], k] if know_speaker else None
+                log_ell.append(_log_ratios(part, b.x[m][i, :n].float().numpy(), told))
+            yield np.stack(log_ell, 2)
+
 # %% ../../../nbs/20_oracle_m3ed.ipynb #ed47b0c3
 def m3ed_oracle(
     split,  # of a twin of M3ED, in memory or in a file
@@ -131,19 +145,9 @@ def m3ed_oracle(
     names = list(world.parts)
     modalities, weight = chosen_modalities(modalities, names), prior_of(prior, M3ED_COUNTS)
     seen = [names.index(m) for m in modalities]
-    speaker, shift, Y = split.extra("speaker"), split.extra("shift"), label_sets(7)
+    relevance, Y = world.relevance[:, seen], label_sets(7)
     scores, shows = np.zeros((len(split), 7)), np.full((len(split), 7, len(names)), np.nan)
-    for lo in range(0, len(split), 64):
-        b = split.batch(range(lo, min(lo + 64, len(split))))
-        L = b.mask[names[0]].sum(1).numpy()
-        for i, n in enumerate(L, lo):
-            log_ell = []
-            for m, k in zip(modalities, seen, strict=True):
-                x = b.x[m][i - lo, :n].float().numpy()
-                told = shift[i, speaker[i, :n], k] if know_speaker else None
-                log_ell.append(_log_ratios(world.parts[m], x, told))
-            p, shows[i][:, seen] = _posterior(
-                np.stack(log_ell, 2), world.relevance[:, seen], weight
-            )
-            scores[i] = p @ Y
+    for i, log_ell in enumerate(_dialogues(split, world, seen, know_speaker)):
+        p, shows[i][:, seen] = _posterior(log_ell, relevance, weight)
+        scores[i] = p @ Y
     return Oracle(np.clip(scores, 0, 1), shows)
