@@ -101,24 +101,13 @@ class CrossEncoder(nn.Module):
             source, keys = self.embed(source, source_mask), source_mask
         p = (self.attention_dropout, self.dropout) if self.training else (0.0, 0.0)
         if packings is not None:
-            return self._packed(h, source, p, *packings)
+            return _packed(self, h, source, p, *packings)
         allowed = offset_mask(h.shape[1], keys.shape[1], h.device) if self.causal else None
         for layer in self.layers:
             read = h if source is None else source
             h = layer(h, read, keys if self.masked else None, allowed, p)
         h = self.norm(h)
         return h.masked_fill(~mask[..., None], 0) if self.masked else h
-
-    def _packed(self, h, source, p, target, other):
-        def attend(q, kv):
-            parts = zip(target.spread(q), other.spread(kv), other.groups, strict=True)
-            return target.collect([cross_attention(*part, self.heads, p=p[0]) for part in parts])
-
-        h = target.pack(h)  # (n, d)
-        source = None if source is None else other.pack(source)
-        for layer in self.layers:
-            h = layer(h, h if source is None else source, p=p, attend=attend)
-        return target.unpack(self.norm(h))
 
 # %% ../../nbs/52_crossmodal.ipynb #109161f3
 class CrossModal(nn.Module):
@@ -160,7 +149,7 @@ class CrossModal(nn.Module):
         mask: dict[str, torch.Tensor],  # modality -> (B, T_m) bool, True where a step exists
     ) -> dict[str, torch.Tensor]:  # modality -> (B, T_m, (M - 1) d), zero where masked
         "The memory of each modality."
-        packings = self._packings(mask)
+        packings = _packings(self, mask)
         read = {m: [] for m in self.modalities}
         for (m, s), encoder in zip(self.pairs, self.cross, strict=True):
             m, s = self.modalities[m], self.modalities[s]
@@ -172,14 +161,29 @@ class CrossModal(nn.Module):
             out[m] = memory(torch.cat(read[m], -1), mask[m], packings=own)
         return out
 
-    def _packings(self, mask):
-        "A packing of each modality, all of the same groups of samples; None where padding stays"
-        packed, one = self.packed, mask[self.modalities[0]]
-        if packed is None:
-            packed = one.device.type == "cpu" and not torch.compiler.is_compiling()
-        if not packed or not self.can_pack:
-            return None
-        longest = torch.stack([mask[m].sum(1) for m in self.modalities]).amax(0)  # (B,)
-        if not longest.any():
-            return None
-        return {m: Packing(mask[m], by=longest) for m in self.modalities}
+# %% ../../nbs/52_crossmodal.ipynb #packed-code
+def _packings(model, mask):
+    "A packing of each modality, all of the same groups of samples; None where padding stays."
+    packed, one = model.packed, mask[model.modalities[0]]
+    if packed is None:
+        packed = one.device.type == "cpu" and not torch.compiler.is_compiling()
+    if not packed or not model.can_pack:
+        return None
+    longest = torch.stack([mask[m].sum(1) for m in model.modalities]).amax(0)  # (B,)
+    if not longest.any():
+        return None
+    return {m: Packing(mask[m], by=longest) for m in model.modalities}
+
+
+def _packed(encoder, h, source, p, target, other):
+    "The layers of an encoder, on existing steps alone."
+
+    def attend(q, kv):
+        parts = zip(target.spread(q), other.spread(kv), other.groups, strict=True)
+        return target.collect([cross_attention(*part, encoder.heads, p=p[0]) for part in parts])
+
+    h = target.pack(h)  # (n, d)
+    source = None if source is None else other.pack(source)
+    for layer in encoder.layers:
+        h = layer(h, h if source is None else source, p=p, attend=attend)
+    return target.unpack(encoder.norm(h))
