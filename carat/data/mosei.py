@@ -6,7 +6,7 @@
 __all__ = ['find_label', 'label_columns', 'label_sets', 'is_mmsa', 'prepare_aligned', 'prepare_unaligned', 'prepare_mmsa']
 
 # %% ../../nbs/86_import_mosei.ipynb #2db3892b
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from carat.data.pickles import (
     together,
     wrong_file,
 )
-from .report import Report, clean, padding_side, window, zero_edges
+from .report import Report, clean, counted, padding_side, window, zero_edges
 from .writer import StoreWriter
 
 # %% ../../nbs/86_import_mosei.ipynb #fcb782d2
@@ -37,6 +37,38 @@ def find_label(
     known = [SPELLINGS.get(c.lower(), c.lower()) for c in labels]
     word = SPELLINGS.get(word, word)
     return known.index(word) if word in known else None
+
+# %% ../../nbs/86_import_mosei.ipynb #label-checks
+def _check_ids(where: str, entries: Sequence[tuple]):
+    "Raise CaratError for an id that is not a whole number, or is given twice."
+    known = {}
+    for word, i in entries:
+        said = ""
+        if type(i) is not int:
+            said = f"a {type(i).__name__} as its id"
+        elif i in known:
+            said = f"the id {i} of '{known[i]}'"
+        if said:
+            raise wrong_file(
+                f"{where} gives '{word}' {said}; ids are whole numbers, each given once"
+            )
+        known[i] = word
+
+# %% ../../nbs/86_import_mosei.ipynb #label-names
+def _by_word(where: str, words: Iterable[str], labels: Sequence[str], name: str) -> dict[str, int]:
+    "The column of each word. Raises CaratError unless they name each label once, and nothing else."
+    columns = {}
+    for word in words:
+        column = find_label(word, labels)
+        twice = [w for w, c in columns.items() if c == column]
+        if column is None or twice:
+            too = f" as well as '{twice[0]}'" if twice else ""
+            emotions = ", ".join(labels)
+            raise CaratError(f"{where} names '{word}'{too}; the emotions of {name} are {emotions}.")
+        columns[word] = column
+    if absent := [c for k, c in enumerate(labels) if k not in columns.values()]:
+        raise wrong_file(f"{where} does not name {some(absent)}")
+    return columns
 
 # %% ../../nbs/86_import_mosei.ipynb #label-columns
 def label_columns(
@@ -52,26 +84,31 @@ def label_columns(
     where = f"{path}: ['dict']['tgt']"
     if not isinstance(words, dict) or not words:
         raise wrong_file(f"{where} is not a dictionary of emotions")
-    columns, taken = {}, {}
-    for word, i in words.items():
-        word = as_text(word).strip()[:60]
-        if type(i) is not int or i in columns:
-            said = i if type(i) is int else type(i).__name__
-            raise wrong_file(
-                f"{where} gives '{word}' the id {said}; ids are whole numbers, each given once"
-            )
-        column = find_label(word, labels)
-        if word.startswith("<"):
-            columns[i] = -2 if word == "<unk>" else -1
-        elif column is None or column in taken:
-            too = "" if column is None else f", and '{taken[column]}' too"
-            emotions = ", ".join(labels)
-            raise CaratError(f"{where} names '{word}'{too}; the emotions of {name} are {emotions}.")
-        else:
-            columns[i], taken[column] = column, word
-    if absent := [c for k, c in enumerate(labels) if k not in taken]:
-        raise wrong_file(f"{where} does not name {some(absent)}")
-    return {i: c for i, c in columns.items() if c > -2}  # <unk> is not a label
+    entries = [(as_text(word).strip()[:60], i) for word, i in words.items()]
+    _check_ids(where, entries)
+    column = _by_word(where, [w for w, _ in entries if not w.startswith("<")], labels, name)
+    return {i: column.get(word, -1) for word, i in entries if word != "<unk>"}
+
+# %% ../../nbs/86_import_mosei.ipynb #as-list
+def _as_list(where: str, v, ndim: int, what: str) -> Sequence:
+    "A list, also where the file has an array with `ndim` axes in its place."
+    if isinstance(v, PickledArray) and v.ndim == ndim:
+        v = small_list(where, v)
+    if not isinstance(v, (list, tuple)):
+        raise wrong_file(f"{where} is {type(v).__name__}, but should be a list {what}")
+    return v
+
+# %% ../../nbs/86_import_mosei.ipynb #column
+def _column(where: str, i, columns: Mapping[int, int]) -> int:
+    "The column of an id. Raises CaratError if it has none."
+    column = columns.get(i) if type(i) is int else None
+    if column is None:
+        said = f"the label id {str(i)[:20]}" if type(i) is int else f"a {type(i).__name__}"
+        known = sorted(k for k, c in columns.items() if c >= 0)
+        raise wrong_file(
+            f"{where} holds {said}; the file's own dictionary has emotions for {known}"
+        )
+    return column
 
 # %% ../../nbs/86_import_mosei.ipynb #label-sets
 def label_sets(
@@ -80,28 +117,12 @@ def label_sets(
     columns: Mapping[int, int],  # the result of `label_columns`
 ) -> np.ndarray:  # (N, C) of 0 and 1
     "The labels of id lists. Raises CaratError for an id that means no label."
-    if isinstance(tgt, PickledArray) and tgt.ndim == 2:
-        tgt = small_list(where, tgt)
-    if not isinstance(tgt, (list, tuple)):
-        said = type(tgt).__name__
-        raise wrong_file(f"{where} is {said}, but should be a list with the label ids of each row")
+    tgt = _as_list(where, tgt, 2, "with the label ids of each row")
     y = np.zeros((len(tgt), 1 + max(columns.values())), np.float32)
     for r, ids in enumerate(tgt):
-        if isinstance(ids, PickledArray) and ids.ndim == 1:
-            ids = small_list(f"{where}, row {r}", ids)
-        if not isinstance(ids, (list, tuple)):
-            said = type(ids).__name__
-            raise wrong_file(f"{where}, row {r} is {said}, but should be a list of label ids")
-        for i in ids:
-            column = columns.get(i) if type(i) is int else None
-            if column is None:
-                said = f"the label id {str(i)[:20]}" if type(i) is int else f"a {type(i).__name__}"
-                known = sorted(k for k, c in columns.items() if c >= 0)
-                raise wrong_file(
-                    f"{where}, row {r} holds {said}; the file's own dictionary has emotions for "
-                    f"{known}"
-                )
-            if column >= 0:
+        row = f"{where}, row {r}"
+        for i in _as_list(row, ids, 1, "of label ids"):
+            if (column := _column(row, i, columns)) >= 0:
                 y[r, column] = 1
     return y
 
@@ -118,7 +139,7 @@ def _read_labels(path: Path, data) -> dict[str, np.ndarray]:
 # %% ../../nbs/86_import_mosei.ipynb #mmsaread
 def _by_width(rows: dict, key: Mapping[str, str]) -> tuple[dict, list[str]]:
     "The modalities, identified by their widths if these are the usual ones; and notes about it."
-    widths = {m: r.d for m, r in rows[SPLITS[0]].items()}
+    widths = _widths(rows)
     usual = {m: MODALITIES[m] for m in widths}
     if widths == usual:
         return rows, []
@@ -133,6 +154,31 @@ def _by_width(rows: dict, key: Mapping[str, str]) -> tuple[dict, list[str]]:
     rows = {s: {m: r[owner[m]] for m in r} for s, r in rows.items()}
     return rows, [f"Modalities are exchanged in the file; their widths identify them: {moved}."]
 
+# %% ../../nbs/86_import_mosei.ipynb #modality-checks
+def _widths(rows: Mapping[str, dict]) -> dict[str, int]:
+    return {m: r.d for m, r in rows[SPLITS[0]].items()}
+
+
+def _check_modalities(path: Path, rows: Mapping[str, dict], key: Mapping[str, str]):
+    "Raise CaratError if splits differ in width, or the modalities of a split in their rows."
+    widths = _widths(rows)
+    for s in SPLITS:
+        for m, r in rows[s].items():
+            if r.d != widths[m]:
+                raise wrong_file(f"{r.where} has width {r.d}, but {widths[m]} in '{SPLITS[0]}'")
+        if len({r.n for r in rows[s].values()}) > 1:
+            said = ", ".join(f"{counted(r.n, 'row')} of {key[m]}" for m, r in rows[s].items())
+            raise wrong_file(f"{path}: '{s}' has {said}; these should be the same utterances")
+
+
+def _check_labels(path: Path, rows: Mapping[str, dict], y: Mapping[str, np.ndarray]):
+    "Raise CaratError if a split has more rows of features than of labels, or fewer."
+    for s in SPLITS:
+        n, labels = rows[s]["t"].n, len(y[s])
+        if n != labels:
+            said = f"{counted(n, 'row')} of features and {labels} of labels"
+            raise wrong_file(f"{path}: '{s}' has {said}")
+
 # %% ../../nbs/86_import_mosei.ipynb #modalities
 def _modalities(path: Path, data, names: Mapping[str, str]) -> tuple[dict, list[str]]:
     """{split: {modality: Rows}} of a file with the names {name: modality}, and notes about it.
@@ -146,15 +192,7 @@ def _modalities(path: Path, data, names: Mapping[str, str]) -> tuple[dict, list[
         rows[s] = {m: Rows(f"{path}: '{k}' of '{s}'", found[k]) for k, m in names.items()}
     key = {m: k for k, m in names.items()}
     rows, notes = _by_width(rows, key)
-    widths = {m: r.d for m, r in rows[SPLITS[0]].items()}
-    for s in SPLITS:
-        for m, r in rows[s].items():
-            if r.d != widths[m]:
-                raise wrong_file(f"{r.where} has width {r.d}, but {widths[m]} in '{SPLITS[0]}'")
-        counts = {key[m]: r.n for m, r in rows[s].items()}
-        if len(set(counts.values())) > 1:
-            said = ", ".join(f"{n} rows of {k}" for k, n in counts.items())
-            raise wrong_file(f"{path}: '{s}' has {said}; these should be the same utterances")
+    _check_modalities(path, rows, key)
     return rows, notes
 
 # %% ../../nbs/86_import_mosei.ipynb #twice
@@ -208,9 +246,22 @@ def _write(w: StoreWriter, report: Report, split: _Split, progress: bool):
         w.add_many(s, [split.ids[i] for i in chosen], y, x, extra)
     report.split(s)["rows"] = int(keep.sum())
 
+# %% ../../nbs/86_import_mosei.ipynb #make-store
+def _save(w: StoreWriter, report: Report, splits: Iterable[_Split], progress: bool) -> Path:
+    "Write the splits with their report, and the report once more beside the store."
+    with w:
+        for split in splits:
+            _write(w, report, split, progress)
+        w.attrs["report"] = report.to_json()
+    report.save(w.path)
+    return w.path
+
+
+def _dtypes(dtype):
+    return {"t": "float16", "v": "float32", "a": "float32"} if dtype is None else dtype
+
 # %% ../../nbs/86_import_mosei.ipynb #mmsa-known
 _MMSA = {"text": "t", "vision": "v", "audio": "a"}
-_SENTIMENT = ("regression_labels", "classification_labels", "annotations")
 
 
 def is_mmsa(
@@ -220,52 +271,47 @@ def is_mmsa(
     split = data.get("train") if isinstance(data, dict) else None
     return isinstance(split, dict) and {"raw_text", *_MMSA} <= set(split)
 
-# %% ../../nbs/86_import_mosei.ipynb #refuse-mmsa
-def _emotion_keys(data) -> Mapping[str, int | None]:
-    "The entries of a split with emotions: {key: column}, or {key: None} if one has all columns."
-    split = data["train"]
-    columns = {k: find_label(k, LABELS) for k in split if isinstance(k, str)}
-    named = {k: c for k, c in columns.items() if c is not None}
-    if sorted(named.values()) == list(range(len(LABELS))):
-        return named
-    for k, v in split.items():
-        labels = isinstance(k, str) and ("label" in k.lower() or "emotion" in k.lower())
-        if labels and _width(v) in (6, 7):
-            return {k: None}
-    return {}
+# %% ../../nbs/86_import_mosei.ipynb #read-file
+def _source(path) -> Path:
+    if not Path(path).is_file():
+        raise CaratError(f"there is no file {path}.")
+    return Path(path)
 
 
-def _width(v) -> int | None:
-    "The number of columns of an array or a list of rows; None for anything else."
-    if isinstance(v, PickledArray):
-        return v.shape[-1] if v.ndim in (2, 3) else None
-    if isinstance(v, (list, tuple)) and v and isinstance(v[0], (list, tuple, PickledArray)):
-        return v[0].size if isinstance(v[0], PickledArray) else len(v[0])
-    return None
+def _read(path: Path):
+    "What a file holds. Raises CaratError for one of MMSA."
+    data = read_pickle(path)
+    if is_mmsa(data):
+        raise _mmsa_error(path, data)
+    return data
 
-# %% ../../nbs/86_import_mosei.ipynb #refuse-mmsa-2
-def _refuse_mmsa(path: Path, data):
-    "Refuse a file of MMSA where another kind is expected, and say what it holds."
-    if not is_mmsa(data):
-        return
-    split = data["train"]
-    widths = [f"{k} {split[k].shape[-1]} wide" for k in _MMSA if isinstance(split[k], PickledArray)]
-    say = f"{path} is a file of MMSA, with {', '.join(widths)}."
-    if keys := _emotion_keys(data):
-        raise CaratError(
-            f"{say} It holds emotions ({some(keys, 6)}): import it with --mmsa (in Python "
-            "prepare_mmsa)."
-        )
-    found = [k for k in _SENTIMENT if k in split] or ["no labels"]
-    raise CaratError(
-        f"{say} Its labels are sentiment ({some(found)}), and it has no emotions. Use "
-        "train_valid_test.pt, or the .csd files, whose CMU_MOSEI_Labels.csd has them."
-    )
-
-# %% ../../nbs/86_import_mosei.ipynb #eeb585b7
+# %% ../../nbs/86_import_mosei.ipynb #prepare-aligned
 _ALIGNED = {"src-text": "t", "src-visual": "v", "src-audio": "a"}
 
 
+def _same_steps(path: Path, rows: Mapping[str, dict]):
+    "Raise CaratError if the modalities of a split differ in their steps."
+    for s in SPLITS:
+        if len({r.T for r in rows[s].values()}) > 1:
+            said = ", ".join(f"{counted(r.T, 'step')} of {m}" for m, r in rows[s].items())
+            raise CaratError(
+                f"{path}: '{s}' has {said}; in an aligned file all modalities have the same "
+                "steps. Is this the unaligned one?"
+            )
+
+
+def _aligned(path: Path, report: Report) -> tuple[dict, dict]:
+    "{split: {modality: Rows}} and {split: (N, 6) labels} of train_valid_test.pt."
+    data = _read(path)
+    rows, notes = _modalities(path, data, _ALIGNED)
+    for note in notes:
+        report.note(note)
+    y = _read_labels(path, data)
+    _check_labels(path, rows, y)
+    _same_steps(path, rows)
+    return rows, y
+
+# %% ../../nbs/86_import_mosei.ipynb #eeb585b7
 def _common(edges: _Edges) -> tuple[np.ndarray, np.ndarray]:
     "Rows that are zero in every modality, before and after each sample."
     before, after = (np.min([e[k] for e in edges.values()], 0) for k in (0, 1))
@@ -289,40 +335,26 @@ def _aligned_windows(report: Report, rows: Mapping[str, dict], edges: Mapping[st
             windows[s][m] = np.where(there, start, 0), np.where(there, stop, 0)
         if empty := int((common[s][0] >= T).sum()):
             report.note(
-                f"'{s}' has {empty} utterances that are zero in every modality. They are kept, "
-                "with labels only."
+                f"'{s}': all modalities are zero in {counted(empty, 'utterance')}; only the labels "
+                "are kept."
             )
     return windows
 
-# %% ../../nbs/86_import_mosei.ipynb #prepare-aligned
-def _dtypes(dtype):
-    return {"t": "float16", "v": "float32", "a": "float32"} if dtype is None else dtype
-
-
-def _source(path) -> Path:
-    if not Path(path).is_file():
-        raise CaratError(f"there is no file {path}.")
-    return Path(path)
-
-
-def _same_steps(path: Path, rows: Mapping[str, dict], y: Mapping[str, np.ndarray]):
-    "Raise CaratError if rows and labels, or the steps of modalities, differ in number."
+# %% ../../nbs/86_import_mosei.ipynb #aligned-splits
+def _aligned_splits(report: Report, rows, y, progress: bool) -> Iterator[_Split]:
+    "The splits, with the steps that a first pass over the file found."
+    edges = {s: _look(rows[s], f"{s}: looking", progress) for s in SPLITS}
+    windows = _aligned_windows(report, rows, edges)
+    report.note("The file has no ids; utterances are named by split and row.")
     for s in SPLITS:
-        n, steps = rows[s]["t"].n, {m: r.T for m, r in rows[s].items()}
-        if len(y[s]) != n:
-            raise wrong_file(f"{path}: '{s}' has {n} rows of features and {len(y[s])} of labels")
-        if len(set(steps.values())) > 1:
-            raise CaratError(
-                f"{path}: '{s}' has {steps} steps; in an aligned file all modalities have the same "
-                "steps. Is this the unaligned one?"
-            )
+        ids = [f"{s}-{i:06d}" for i in range(len(y[s]))]
+        yield _Split(s, rows[s], ids, y[s], windows[s])
 
 # %% ../../nbs/86_import_mosei.ipynb #aligned-all
 def prepare_aligned(
     path: str | Path,  # train_valid_test.pt
     out: str | Path,  # the store to make
-    # of stored features; None: float16 for words, float32 for the rest
-    dtype: str | Mapping[str, str] | None = None,
+    dtype: str | Mapping[str, str] | None = None,  # None: float16 for words, float32 for the rest
     overwrite: bool = False,  # replace `out` where it exists
     progress: bool = True,  # show a bar
 ) -> Path:  # `out`; NAME.report.json is beside it
@@ -331,30 +363,12 @@ def prepare_aligned(
     Ids look like "train-000017", because the file has none. Raises CaratError for a file that is
     damaged, hostile, or of another kind; nothing is written then.
     """
-    path, out = _source(path), Path(out)
-    data = read_pickle(path)
-    _refuse_mmsa(path, data)
-    rows, notes = _modalities(path, data, _ALIGNED)
-    y = _read_labels(path, data)
-    _same_steps(path, rows, y)
-    del data
+    path = _source(path)
     report = Report("MOSEI, aligned", [path])
-    for n in notes:
-        report.note(n)
-    widths = {m: r.d for m, r in rows["train"].items()}
-    attrs = {"source": "CMU-MOSEI, aligned to words"}
-    with StoreWriter(
-        out, "MOSEI, aligned", LABELS, widths, _dtypes(dtype), attrs=attrs, overwrite=overwrite
-    ) as w:
-        edges = {s: _look(rows[s], f"{s}: looking", progress) for s in SPLITS}
-        windows = _aligned_windows(report, rows, edges)
-        for s in SPLITS:
-            ids = [f"{s}-{i:06d}" for i in range(len(y[s]))]
-            _write(w, report, _Split(s, rows[s], ids, y[s], windows[s]), progress)
-        report.note("The file has no ids; utterances are named by split and row.")
-        w.attrs["report"] = report.to_json()
-    report.save(out)
-    return out
+    rows, y = _aligned(path, report)
+    attrs, kinds = {"source": "CMU-MOSEI, aligned to words"}, _dtypes(dtype)
+    w = StoreWriter(out, report.format, LABELS, _widths(rows), kinds, None, attrs, overwrite)
+    return _save(w, report, _aligned_splits(report, rows, y, progress), progress)
 
 # %% ../../nbs/86_import_mosei.ipynb #3814f05b
 _UNALIGNED = {"text": "t", "vision": "v", "audio": "a"}
@@ -363,28 +377,28 @@ _UNALIGNED = {"text": "t", "vision": "v", "audio": "a"}
 def _ids(path: Path, split: str, v, n: int) -> tuple[list[str], list[str]]:
     "Ids such as VIDEO[start,end], and videos, of the `id` rows of a split."
     where = f"{path}: 'id' of '{split}'"
-    if isinstance(v, PickledArray):
-        if v.dtype.kind not in "SU" or v.ndim not in (1, 2):
-            raise wrong_file(
-                f"{where} is an array of {v.dtype} and shape {v.shape}, but should hold "
-                "[video, start, end] for each row"
-            )
-        v = small_list(where, v)
-    if not isinstance(v, (list, tuple)):
-        said = type(v).__name__
-        raise wrong_file(f"{where} is {said}, but should hold [video, start, end] for each row")
-    if len(v) != n:
-        raise wrong_file(f"{where} has {len(v)} rows, but the features have {n}")
-    rows = [_id(f"{where}, row {r}", row) for r, row in enumerate(v)]
+    rows = _id_rows(where, v)
+    if len(rows) != n:
+        raise wrong_file(f"{where} has {counted(len(rows), 'row')}, but the features have {n}")
+    names = [_id(f"{where}, row {r}", row) for r, row in enumerate(rows)]
     seen = {}
-    for r, (id, _) in enumerate(rows):
+    for r, (id, _) in enumerate(names):
         if id in seen:
             raise wrong_file(
                 f"{where}: rows {seen[id]} and {r} are both '{id}'. Ids name utterances, so each "
                 "must occur once"
             )
         seen[id] = r
-    return [id for id, _ in rows], [video for _, video in rows]
+    return [id for id, _ in names], [video for _, video in names]
+
+
+def _id_rows(where: str, v) -> Sequence:
+    "The rows, of an array of strings or of a list."
+    should = "[video, start, end] for each row"
+    if isinstance(v, PickledArray) and (v.dtype.kind not in "SU" or v.ndim not in (1, 2)):
+        said = f"an array of {v.dtype} and shape {v.shape}"
+        raise wrong_file(f"{where} is {said}, but should hold {should}")
+    return _as_list(where, v, getattr(v, "ndim", 0), f"with {should}")
 
 # %% ../../nbs/86_import_mosei.ipynb #one-id
 def _id(where: str, row) -> tuple[str, str]:
@@ -412,9 +426,10 @@ def _note_repeats(report: Report, names: Mapping[str, Sequence[str]]):
         if split_of[id] != s
     ]
     if both:
+        found = counted(len(both), "utterance is", "utterances are")
         report.note(
-            f"{len(both)} utterances are in more than one split: {some(both, 3)}. They are kept; "
-            "results on them mean little."
+            f"{found} in more than one split: {some(both, 3)}. Nothing was left out, but results "
+            "on repeated utterances mean little."
         )
 
 # %% ../../nbs/86_import_mosei.ipynb #same-labels
@@ -426,55 +441,84 @@ def _same_labels(found: Pairing, y: np.ndarray) -> np.ndarray:
             partner[us] = js[: len(us)]
     return partner
 
+# %% ../../nbs/86_import_mosei.ipynb #rows-named
+def _rows(rows: Sequence[int], ids: Sequence[str] | None = None, most: int = 3) -> str:
+    "Such as: row 4, rows 4 and 5, rows 4, 5, 6 and 2 more."
+    said = [f"{r} ({ids[r]})" if ids is not None else str(r) for r in rows]
+    if 1 < len(said) <= most:
+        said = [*said[:-2], " and ".join(said[-2:])]
+    return f"{'row' if len(rows) == 1 else 'rows'} {some(said, most)}"
+
 # %% ../../nbs/86_import_mosei.ipynb #unpaired
 def _unpaired(name: str, found: Pairing, partner: np.ndarray, ids: Sequence[str]) -> list[str]:
     "Sentences about utterances that have no partner, and about rows that no utterance has."
     unknown = [g for g in found.doubtful if (partner[g[0]] < 0).any()]
-    known = [g for g in found.doubtful if (partner[g[0]] >= 0).all()]
     here = {i for us, _ in unknown for i in us}
-    alone = [f"row {i} ({ids[i]})" for i in np.flatnonzero(partner < 0).tolist() if i not in here]
-    there = {j for _, js in found.doubtful for j in js} | set(partner.tolist())
-    rest = [f"row {j}" for j in range(found.others) if j not in there]
-    rest += [f"one of rows {some(js)}" for us, js in known for _ in js[len(us) :]]
+    alone = [i for i in np.flatnonzero(partner < 0).tolist() if i not in here]
     said = []
     if alone:
         said.append(
-            f"{len(alone)} of {len(ids)} utterances have words that no row of {name} has, such "
-            f"as {some(alone, 3)}"
+            f"{len(alone)} of {counted(len(ids), 'utterance')} {_have(len(alone))} words that no "
+            f"row of {name} has: {_rows(alone, ids)}"
         )
-    if rest:
-        said.append(
-            f"{len(rest)} of {found.others} rows of {name} have words that no utterance has, "
-            f"such as {some(rest, 3)}"
-        )
+    said += _left_over(name, found, partner)
     if unknown:
-        us, js = unknown[0]
-        why = "the order of the rows differs" if found.moved else "some of them are absent"
-        few = some([f"row {i} ({ids[i]})" for i in us], 3)
-        said.append(
-            f"{len(here)} utterances share all their words with others that have other labels, "
-            f"and {why}, so neither words nor order can tell which is which, such as {few}: "
-            f"row {some(js)} of {name}"
-        )
+        said.append(_undecided(name, found, unknown, ids))
     return said
+
+
+def _have(n: int) -> str:
+    return "has" if n == 1 else "have"
+
+# %% ../../nbs/86_import_mosei.ipynb #left-over
+def _left_over(name: str, found: Pairing, partner: np.ndarray) -> list[str]:
+    "A sentence about the rows without an utterance, if there are any."
+    there = {j for _, js in found.doubtful for j in js} | set(partner.tolist())
+    rest = [j for j in range(found.others) if j not in there]
+    known = [(us, js) for us, js in found.doubtful if (partner[us] >= 0).all()]
+    more = [(len(js) - len(us), js) for us, js in known if len(js) > len(us)]
+    if not rest and not more:
+        return []
+    n = len(rest) + sum(k for k, _ in more)
+    said = [_rows(rest)] if rest else []
+    said += [f"{k} of {_rows(js)}" for k, js in more]
+    belong = f"{'belongs' if n == 1 else 'belong'} to no utterance"
+    return [f"{n} of {counted(found.others, 'row')} of {name} {belong}: {some(said, 3)}"]
+
+# %% ../../nbs/86_import_mosei.ipynb #undecided
+def _undecided(name: str, found: Pairing, unknown: list, ids: Sequence[str]) -> str:
+    "A sentence about the utterances that fit several rows."
+    (us, js), *others = unknown
+    n = len({i for us, _ in unknown for i in us})
+    example = "for example, " if others else ""
+    why = "one file has more copies of this text than the other"
+    if found.moved:
+        why = "the two files have their rows in a different order"
+    return (
+        f"{counted(n, 'utterance')} cannot be identified by words or order: {example}"
+        f"{_rows(us, ids)} {_have(len(us))} the words of {_rows(js)} of {name}, and {why}"
+    )
 
 # %% ../../nbs/86_import_mosei.ipynb #note-order
 def _note_order(report: Report, s: str, found: Pairing, partner: np.ndarray):
     "Note how the utterances were paired."
     same = int((partner == np.arange(len(partner))).sum())
     rest = int((partner >= 0).sum()) - same
-    paired = report.split(s)["paired"] = {"by row number": same}
-    if rest and not found.moved:
-        paired["in order, in another row"] = rest
-        report.note(
-            f"'{s}': rows are absent from one of the files, so {rest} utterances are in "
-            "another row; all are in the same order."
-        )
-    paired["by words, in another row"] = rest if found.moved else 0
+    how = "words" if found.moved else "order"
+    report.split(s)["paired"] = {
+        "with the row of the same number": same,
+        f"with another row by their {how}": rest,
+    }
     if found.moved:
+        were = counted(rest, "utterance was", "utterances were")
         report.note(
-            f"'{s}': the two files have their rows in a different order; {rest} utterances "
-            "were paired by their words."
+            f"'{s}': the two files have their rows in a different order; {were} paired by words."
+        )
+    elif rest:
+        are = counted(rest, "utterance is", "utterances are")
+        report.note(
+            f"'{s}': rows are absent from one of the files, so {are} in another row; all are in "
+            "the same order."
         )
 
 # %% ../../nbs/86_import_mosei.ipynb #note-equal
@@ -482,14 +526,14 @@ def _note_equal(report: Report, s: str, found: Pairing, marked: np.ndarray, ids:
     "Name the equal texts."
     if found.equal:
         report.split(s)["equal texts"] = [
-            f"{', '.join(ids[i] for i in us)} (rows {', '.join(map(str, js))})"
-            for us, js in found.equal
+            f"{', '.join(ids[i] for i in us)} ({_rows(js, most=len(js))})" for us, js in found.equal
         ]
     if n := int(marked.sum()):
+        share = counted(n, "utterance shares all its", "utterances share all their")
         report.note(
-            f"'{s}': {n} utterances share all their words with others that have other labels. "
-            "They were paired in the order of the files, which words cannot confirm. The store "
-            "marks them as `ambiguous`, and the report names them under 'equal texts'."
+            f"'{s}': {share} words with others that have other labels. The order of the files gave "
+            "them their partners, which words cannot confirm. The store marks such utterances as "
+            "`ambiguous`, and the report names them under 'equal texts'."
         )
 
 # %% ../../nbs/86_import_mosei.ipynb #join
@@ -502,29 +546,33 @@ class _Join:
     labels: Path  # of the labels
     drop: bool  # leave out what cannot be paired; otherwise it is an error
 
-    def paired(
-        self, s: str, u: Words, a: Words, ids: Sequence[str], y: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        "The partner of each utterance, -1 where it is left out; and whether its text is ambiguous."
-        found = pair_utterances(u, a)
-        partner = _same_labels(found, y)
-        said = _unpaired(self.labels.name, found, partner, ids)
-        if said:
-            nobody = not (partner >= 0).any()
-            if nobody or not self.drop:
-                then = "." if nobody else ", or leave such utterances out (--drop-unmatched)."
-                raise CaratError(
-                    f"{self.path}, split '{s}': {'; '.join(said)}. Labels would be guessed. Use "
-                    f"two files of one release{then}"
-                )
-            self.report.note(f"'{s}': {'; '.join(said)}. They were left out.")
-            self.report.split(s)["left out"] = int((partner < 0).sum())
-        ambiguous = np.zeros(len(u), np.int8)
-        for us, js in found.equal:
-            ambiguous[us] = (y[js] != y[js[0]]).any()
-        _note_order(self.report, s, found, partner)
-        _note_equal(self.report, s, found, ambiguous & (partner >= 0), ids)
-        return partner, ambiguous
+    def leave_out(self, s: str, partner: np.ndarray, said: str):
+        "Note what is left out. Raises CaratError if nothing may be, or if nothing remains."
+        nobody = not (partner >= 0).any()
+        if nobody or not self.drop:
+            then = "." if nobody else ", or leave such utterances out (--drop-unmatched)."
+            raise CaratError(
+                f"{self.path}, split '{s}': {said}. Labels would be guessed. Use two files of one "
+                f"release{then}"
+            )
+        self.report.note(f"'{s}': {said}. These cases were left out.")
+        self.report.split(s)["left out"] = int((partner < 0).sum())
+
+# %% ../../nbs/86_import_mosei.ipynb #paired-split
+def _paired(
+    join: _Join, s: str, u: Words, a: Words, ids: Sequence[str], y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    "The partner of each utterance, -1 where it is left out; and whether its text is ambiguous."
+    found = pair_utterances(u, a)
+    partner = _same_labels(found, y)
+    if said := _unpaired(join.labels.name, found, partner, ids):
+        join.leave_out(s, partner, "; ".join(said))
+    ambiguous = np.zeros(len(u), np.int8)
+    for us, js in found.equal:
+        ambiguous[us] = (y[js] != y[js[0]]).any()
+    _note_order(join.report, s, found, partner)
+    _note_equal(join.report, s, found, ambiguous & (partner >= 0), ids)
+    return partner, ambiguous
 
 # %% ../../nbs/86_import_mosei.ipynb #unaligned-sources
 @dataclass
@@ -540,22 +588,17 @@ class _Sources:
 # %% ../../nbs/86_import_mosei.ipynb #sources
 def _sources(path: Path, labels: Path, report: Report) -> _Sources:
     "Both files, checked one by one."
-    data, known = read_pickle(path), read_pickle(labels)
-    _refuse_mmsa(path, data)
-    _refuse_mmsa(labels, known)
+    data, known = _read(path), _read(labels)
     rows, notes = _modalities(path, data, _UNALIGNED)
     texts, more = _modalities(labels, known, _ALIGNED)
-    for file, sentences in ((path, notes), (labels, more)):
-        for n in sentences:
-            report.note(f"{file.name}: {n}")
+    for note in (*(f"{path.name}: {n}" for n in notes), *(f"{labels.name}: {n}" for n in more)):
+        report.note(note)
     y, ids, videos = _read_labels(labels, known), {}, {}
+    _check_labels(labels, texts, y)
     for s in SPLITS:
         v = entry(f"{path}: '{s}'", data[s], "id")
         ids[s], videos[s] = _ids(path, s, v, rows[s]["t"].n)
-        n = texts[s]["t"].n
-        if len(y[s]) != n:
-            raise wrong_file(f"{labels}: '{s}' has {n} rows of features and {len(y[s])} of labels")
-    width, other = rows["train"]["t"].d, texts["train"]["t"].d
+    width, other = _widths(rows)["t"], _widths(texts)["t"]
     if width != other:
         raise CaratError(
             f"{path} has word vectors of width {width}, but {labels} of {other}. Utterances are "
@@ -584,7 +627,7 @@ def _one_side(report: Report, rows: Mapping[str, dict], edges: Mapping[str, _Edg
     return side
 
 # %% ../../nbs/86_import_mosei.ipynb #joined-2
-def _joined(join: _Join, files: _Sources, progress: bool) -> list[_Split]:
+def _joined(join: _Join, files: _Sources, progress: bool) -> Iterator[_Split]:
     "The splits, each utterance with the labels of its partner."
     splits, edges = [], {}
     for s, rows in files.rows.items():
@@ -592,7 +635,7 @@ def _joined(join: _Join, files: _Sources, progress: bool) -> list[_Split]:
         _look({"t": files.texts[s]}, f"{s}: words of the labels", progress, a)
         edges[s] = _look(rows, f"{s}: looking", progress, u)
         y, ids = files.y[s], files.ids[s]
-        partner, ambiguous = join.paired(s, u.done(), a.done(), ids, y)
+        partner, ambiguous = _paired(join, s, u.done(), a.done(), ids, y)
         extra = {"video": files.videos[s], "ambiguous": ambiguous}
         splits.append(_Split(s, rows, ids, y[partner], extra=extra, keep=partner >= 0))
     side = _one_side(join.report, files.rows, edges)
@@ -601,17 +644,15 @@ def _joined(join: _Join, files: _Sources, progress: bool) -> list[_Split]:
             T = split.rows[m].T
             join.report.padding(split.name, m, before, after, T, side)
             split.windows[m] = window(before, after, T, side)
-    return splits
+        yield split
 
 # %% ../../nbs/86_import_mosei.ipynb #unaligned
 def prepare_unaligned(
     path: str | Path,  # mosei_senti_data_noalign.pkl
     labels: str | Path,  # train_valid_test.pt, which has the emotions
     out: str | Path,  # the store to make
-    # of stored features; None: float16 for words, float32 for the rest
-    dtype: str | Mapping[str, str] | None = None,
-    # leave out utterances that cannot be paired; by default the import stops
-    drop_unmatched: bool = False,
+    dtype: str | Mapping[str, str] | None = None,  # None: float16 for words, float32 for the rest
+    drop_unmatched: bool = False,  # leave out what cannot be paired; otherwise the import stops
     overwrite: bool = False,  # replace `out` where it exists
     progress: bool = True,  # show a bar
 ) -> Path:  # `out`; NAME.report.json is beside it
@@ -622,22 +663,59 @@ def prepare_unaligned(
     CaratError for files that are damaged, hostile, or of another kind, and for utterances
     without a partner; nothing is written then.
     """
-    path, labels, out = _source(path), _source(labels), Path(out)
+    path, labels = _source(path), _source(labels)
     report = Report("MOSEI, unaligned", [path, labels])
     files = _sources(path, labels, report)
     _note_repeats(report, files.ids)
-    widths = {m: r.d for m, r in files.rows["train"].items()}
     extras = {"video": ("str", ()), "ambiguous": ("int8", ())}
     attrs = {"source": "CMU-MOSEI, unaligned; emotions of the aligned release"}
+    kinds, widths = _dtypes(dtype), _widths(files.rows)
+    w = StoreWriter(out, report.format, LABELS, widths, kinds, extras, attrs, overwrite)
     join = _Join(report, path, labels, drop_unmatched)
-    with StoreWriter(
-        out, "MOSEI, unaligned", LABELS, widths, _dtypes(dtype), extras, attrs, overwrite
-    ) as w:
-        for split in _joined(join, files, progress):
-            _write(w, report, split, progress)
-        w.attrs["report"] = report.to_json()
-    report.save(out)
-    return out
+    return _save(w, report, _joined(join, files, progress), progress)
+
+# %% ../../nbs/86_import_mosei.ipynb #refuse-mmsa
+def _emotion_keys(data) -> Mapping[str, int | None]:
+    "The entries of a split with emotions: {key: column}, or {key: None} if one has all columns."
+    split = data["train"]
+    columns = {k: find_label(k, LABELS) for k in split if isinstance(k, str)}
+    named = {k: c for k, c in columns.items() if c is not None}
+    if sorted(named.values()) == list(range(len(LABELS))):
+        return named
+    for k, v in split.items():
+        labels = isinstance(k, str) and ("label" in k.lower() or "emotion" in k.lower())
+        if labels and _width(v) in (6, 7):
+            return {k: None}
+    return {}
+
+
+def _width(v) -> int | None:
+    "The number of columns of an array or a list of rows; None for anything else."
+    if isinstance(v, PickledArray):
+        return v.shape[-1] if v.ndim in (2, 3) else None
+    if isinstance(v, (list, tuple)) and v and isinstance(v[0], (list, tuple, PickledArray)):
+        return v[0].size if isinstance(v[0], PickledArray) else len(v[0])
+    return None
+
+# %% ../../nbs/86_import_mosei.ipynb #refuse-mmsa-2
+_SENTIMENT = ("regression_labels", "classification_labels", "annotations")
+
+
+def _mmsa_error(path: Path, data) -> CaratError:
+    "The error for a file of MMSA where another kind is expected, which says what it holds."
+    split = data["train"]
+    widths = [f"{k} {split[k].shape[-1]} wide" for k in _MMSA if isinstance(split[k], PickledArray)]
+    say = f"{path} is a file of MMSA, with {', '.join(widths)}."
+    if keys := _emotion_keys(data):
+        return CaratError(
+            f"{say} It holds emotions ({some(keys, 6)}): import it with --mmsa (in Python "
+            "prepare_mmsa)."
+        )
+    found = [k for k in _SENTIMENT if k in split] or ["no labels"]
+    return CaratError(
+        f"{say} Its labels are sentiment ({some(found)}), and it has no emotions. Use "
+        "train_valid_test.pt, or the .csd files, whose CMU_MOSEI_Labels.csd has them."
+    )
 
 # %% ../../nbs/86_import_mosei.ipynb #mmsaemot
 def _column_names(data, n: int) -> list[str] | None:
@@ -655,11 +733,11 @@ def _column_names(data, n: int) -> list[str] | None:
             return names
     return None
 
-
+# %% ../../nbs/86_import_mosei.ipynb #mmsa-by-column
 def _by_column(path: Path, data, key: str, y: np.ndarray) -> tuple[np.ndarray, str]:
     "The six columns in the order of LABELS, and a remark on how they were found."
     if y.ndim != 2 or y.shape[1] not in (6, 7):
-        raise wrong_file(f"{path}: '{key}' has rows of {y.shape[1:]} numbers, not 6 or 7")
+        raise wrong_file(f"{path}: '{key}' has rows of shape {y.shape[1:]}, not of 6 or 7 numbers")
     names = _column_names(data, y.shape[1])
     if names is not None:
         columns = [find_label(k, LABELS) for k in names]
@@ -673,25 +751,31 @@ def _by_column(path: Path, data, key: str, y: np.ndarray) -> tuple[np.ndarray, s
     return emotions, f"assumed to be in the order of CMU-MOSEI's labels: {', '.join(LABELS)}"
 
 # %% ../../nbs/86_import_mosei.ipynb #mmsa-labels
+def _mmsa_emotions(path: Path, data, s: str, keys: Mapping) -> tuple[np.ndarray, str]:
+    "The emotions of a split (n, 6), and a remark on how their order was found."
+    split = entry(str(path), data, s)
+    where = {k: f"{path}: '{k}' of '{s}'" for k in keys}
+    found = {k: _numbers(where[k], entry(f"{path}: '{s}'", split, k)) for k in keys}
+    if None in keys.values():
+        [(key, y)] = found.items()
+        return _by_column(path, data, key, y)
+    y = np.zeros((len(next(iter(found.values()))), len(LABELS)), np.float32)
+    for k, column in keys.items():
+        if found[k].size != len(y):
+            raise wrong_file(f"{where[k]} should hold one number for each utterance")
+        y[:, column] = found[k].reshape(len(y))
+    return y, "each by its own name"
+
+# %% ../../nbs/86_import_mosei.ipynb #mmsa-intensities
 def _mmsa_labels(path: Path, data, report: Report) -> dict[str, np.ndarray]:
     "{split: (n, 6)}. Raises CaratError for values that are not intensities."
-    keys = _emotion_keys(data)
-    labels = {}
+    keys, labels, order = _emotion_keys(data), {}, ""
     for s in SPLITS:
-        split = entry(str(path), data, s)
-        found = {
-            k: _numbers(f"{path}: '{k}' of '{s}'", entry(f"{path}: '{s}'", split, k)) for k in keys
-        }
-        if None in keys.values():
-            [(key, y)] = found.items()
-            y, order = _by_column(path, data, key, y)
-        else:
-            y = np.zeros((len(next(iter(found.values()))), len(LABELS)), np.float32)
-            for k, c in keys.items():
-                y[:, c] = found[k].reshape(len(y))
-            order = "each by its own name"
+        y, order = _mmsa_emotions(path, data, s, keys)
+        if not np.isfinite(y).all():
+            raise wrong_file(f"{path}: the emotions of '{s}' are not all finite numbers in [0, 3]")
         low, high = float(np.min(y, initial=0)), float(np.max(y, initial=0))
-        if not (np.isfinite(y).all() and low >= 0 and high <= 3.001):
+        if low < 0 or high > 3.001:
             raise wrong_file(
                 f"{path}: the emotions of '{s}' range from {low:g} to {high:g}, but intensities "
                 "lie in [0, 3]"
@@ -723,10 +807,11 @@ def _mmsa_lengths(path: Path, s: str, split: Mapping, name: str, n: int) -> np.n
         return None
     found = _numbers(where, v)
     if found.shape != (n,):
-        raise wrong_file(f"{where} has {len(found)} numbers, but the features have {n} rows")
+        said = counted(len(found), "number")
+        raise wrong_file(f"{where} has {said}, but the features have {counted(n, 'row')}")
     return found.astype(np.int64)
 
-
+# %% ../../nbs/86_import_mosei.ipynb #mmsa-window
 def _mmsa_window(path: Path, s: str, split: Mapping, name: str, edges, T: int, side: str):
     "The steps of each utterance, from the zeros and from the lengths in the file."
     before, after = edges
@@ -753,27 +838,53 @@ def _mmsa_texts(path: Path, s: str, v, n: int) -> list[str]:
     if isinstance(v, PickledArray):
         v = small_list(where, v)
     if not isinstance(v, (list, tuple)) or len(v) != n:
-        raise wrong_file(f"{where} should be a list with the words of each of {n} utterances")
+        of = counted(n, "utterance")
+        raise wrong_file(f"{where} should be a list with the words of {of}")
     return [as_text(t) for t in v]
 
 # %% ../../nbs/86_import_mosei.ipynb #mmsa-together
 def _mmsa_splits(path: Path, data, rows: Mapping, y: Mapping) -> dict[str, _Split]:
+    _check_labels(path, rows, y)
     splits = {}
     for s in SPLITS:
         n = rows[s]["t"].n
-        if len(y[s]) != n:
-            raise wrong_file(f"{path}: '{s}' has {n} rows of features and {len(y[s])} of labels")
         ids, videos = _mmsa_ids(path, s, entry(f"{path}: '{s}'", data[s], "id"), n)
         words = _mmsa_texts(path, s, entry(f"{path}: '{s}'", data[s], "raw_text"), n)
         splits[s] = _Split(s, rows[s], ids, y[s], extra={"video": videos, "text": words})
     return splits
 
+# %% ../../nbs/86_import_mosei.ipynb #mmsa-look
+def _mmsa_looked(path: Path, data, report: Report, splits, progress: bool) -> Iterator[_Split]:
+    "The splits, with the steps that a first pass over the file found."
+    report.note("A step of text is a word piece of BERT; each modality keeps its own steps.")
+    rows = {s: split.rows for s, split in splits.items()}
+    edges = {s: _look(rows[s], f"{s}: looking", progress) for s in SPLITS}
+    side = _one_side(report, rows, edges)
+    for s, split in splits.items():
+        for name, m in _MMSA.items():
+            e, T = edges[s][m], rows[s][m].T
+            report.padding(s, m, *e, T, side)
+            split.windows[m] = _mmsa_window(path, s, data[s], name, e, T, side)
+        yield split
+
+# %% ../../nbs/86_import_mosei.ipynb #read-mmsa
+def _read_mmsa(path: Path):
+    "A file of MMSA with emotions. Raises CaratError for any other."
+    data = read_pickle(path)
+    if not is_mmsa(data):
+        names = ", ".join(_MMSA)
+        raise CaratError(
+            f"{path} is not a file of MMSA: its splits should hold {names} and raw_text."
+        )
+    if not _emotion_keys(data):
+        raise _mmsa_error(path, data)
+    return data
+
 # %% ../../nbs/86_import_mosei.ipynb #mmsa-rest
 def prepare_mmsa(
     path: str | Path,  # a file of MMSA that holds emotions, such as aligned_50.pkl
     out: str | Path,  # the store to make
-    # of stored features; None: float16 for words, float32 for the rest
-    dtype: str | Mapping[str, str] | None = None,
+    dtype: str | Mapping[str, str] | None = None,  # None: float16 for words, float32 for the rest
     overwrite: bool = False,  # replace `out` where it exists
     progress: bool = True,  # show a bar
 ) -> Path:  # `out`; NAME.report.json is beside it
@@ -781,34 +892,13 @@ def prepare_mmsa(
 
     Raises CaratError for a file without emotions, and for one that is damaged or hostile.
     """
-    path, out = _source(path), Path(out)
-    data = read_pickle(path)
-    if not is_mmsa(data):
-        raise CaratError(
-            f"{path} is not a file of MMSA: its splits should hold {', '.join(_MMSA)} and raw_text."
-        )
-    if not _emotion_keys(data):
-        _refuse_mmsa(path, data)
-    report = Report("MOSEI, file of MMSA", [path])
+    path = _source(path)
+    data, report = _read_mmsa(path), Report("MOSEI, MMSA", [path])
     rows, notes = _modalities(path, data, _MMSA)
-    for n in notes:
-        report.note(n)
+    for note in notes:
+        report.note(note)
     splits = _mmsa_splits(path, data, rows, _mmsa_labels(path, data, report))
-    widths = {m: r.d for m, r in rows["train"].items()}
     extras = {"video": ("str", ()), "text": ("str", ())}
-    attrs = {"source": "CMU-MOSEI, file of MMSA"}
-    with StoreWriter(
-        out, "MOSEI, MMSA", LABELS, widths, _dtypes(dtype), extras, attrs, overwrite
-    ) as w:
-        edges = {s: _look(rows[s], f"{s}: looking", progress) for s in SPLITS}
-        side = _one_side(report, rows, edges)
-        for s, split in splits.items():
-            for name, m in _MMSA.items():
-                e, T = edges[s][m], rows[s][m].T
-                report.padding(s, m, *e, T, side)
-                split.windows[m] = _mmsa_window(path, s, data[s], name, e, T, side)
-            _write(w, report, split, progress)
-        report.note("A step of text is a word piece of BERT; each modality keeps its own steps.")
-        w.attrs["report"] = report.to_json()
-    report.save(out)
-    return out
+    attrs, kinds = {"source": "CMU-MOSEI, file of MMSA"}, _dtypes(dtype)
+    w = StoreWriter(out, report.format, LABELS, _widths(rows), kinds, extras, attrs, overwrite)
+    return _save(w, report, _mmsa_looked(path, data, report, splits, progress), progress)

@@ -291,7 +291,7 @@ def test_missing_modalities(tmp_path):
     )
     report = json.loads(store.attrs["report"])
     assert report["splits"]["train"]["lengths"]["v"]["missing"] == 2 and any(
-        "1 utterances that are zero" in n for n in report["notes"]
+        "zero in 1 utterance;" in n for n in report["notes"]
     )
 
 
@@ -429,7 +429,10 @@ def put(*keys, value):
             put("train", "src-visual", value=lambda v: [a[:, :34] for a in v]),
             ("'valid'", "35", "34"),
         ),
-        (put("test", "src-visual", value=lambda v: [a[:59] for a in v]), ("'test'", "'v': 59")),
+        (
+            put("test", "src-visual", value=lambda v: [a[:59] for a in v]),
+            ("'test'", "59 steps of v"),
+        ),
         (
             put("test", "src-visual", value=lambda v: [a.astype(int) for a in v]),
             ("'test'", "src-visual", "floating"),
@@ -542,7 +545,7 @@ def test_unaligned(tmp_path, how, kind, side, dtype, labels_side):
     report = json.loads(store.attrs["report"])
     assert report["splits"]["train"]["padding"]["a"]["side"] == side and report["splits"]["train"][
         "paired"
-    ] == {"by row number": 12, "by words, in another row": 0}
+    ] == {"with the row of the same number": 12, "with another row by their order": 0}
     assert [f["name"] for f in report["files"]] == [
         "noalign.pkl",
         "train_valid_test.pt",
@@ -563,8 +566,8 @@ def test_another_order(tmp_path):
     check_unaligned(store, DATA, file, order)
     report = json.loads(store.attrs["report"])
     assert report["splits"]["test"]["paired"] == {
-        "by row number": 4,
-        "by words, in another row": 2,
+        "with the row of the same number": 4,
+        "with another row by their words": 2,
     } and any("'test'" in n and "order" in n for n in report["notes"])
 
 
@@ -672,18 +675,30 @@ def test_one_of_several_equal_texts_is_absent(tmp_path):
     order = [i for i in range(30) if i != 27]
     said = message(paired, tmp_path, data, order, drop=False)
     for words in (
-        "2 utterances share all their words",
-        "row 27, 28, 29 of l.pt",
-        "absent",
+        "2 utterances cannot be identified by words or order: rows 27 (",
+        "the words of rows 27, 28 and 29 of l.pt",
+        "more copies",
         "--drop",
     ):
         assert words in said, said
     store = paired(tmp_path, data, order)
     assert wrong(store, data) == ([], list(range(27))) and marked(store) == []
     notes, train = told(store)
-    assert "2 utterances share all their words" in notes and train["left out"] == 2
+    assert "2 utterances cannot be identified" in notes and train["left out"] == 2
     [group] = train["equal texts"]
-    assert all(w in group for w in ("[28.5,28.75]", "[29.5,29.75]", "rows 27, 28, 29"))
+    assert all(w in group for w in ("[28.5,28.75]", "[29.5,29.75]", "(rows 27, 28 and 29)"))
+
+
+def test_one_utterance_is_counted_as_one(tmp_path):
+    data = with_yeah((28, 29))
+    said = message(paired, tmp_path, data, range(29), drop=False)
+    assert "1 utterance cannot be identified by words or order: row 28 (" in said, said
+    assert ") has the words of rows 28 and 29 of l.pt" in said
+    same = with_yeah((20, 21, 22), labels=("sad",) * 3)
+    said = message(paired, tmp_path, same, [i for i in range(30) if i != 21], drop=False)
+    assert "1 of 30 rows of l.pt belongs to no utterance: 1 of rows 20, 21 and 22. " in said, said
+    store = paired(tmp_path, same, [*range(28), 29])
+    assert "so 1 utterance is in another row" in told(store)[0]
 
 
 def test_another_row_than_the_equal_texts_is_absent(tmp_path):
@@ -692,9 +707,8 @@ def test_another_row_than_the_equal_texts_is_absent(tmp_path):
     assert wrong(store, data) == ([], [0, *range(2, 30)]) and marked(store) == [3, 4, 5, 9]
     notes, train = told(store)
     assert train["paired"] == {
-        "by row number": 1,
-        "in order, in another row": 28,
-        "by words, in another row": 0,
+        "with the row of the same number": 1,
+        "with another row by their order": 28,
     }
     assert "all are in the same order" in notes and "different order" not in notes
     assert "4 utterances share all their words" in notes and "`ambiguous`" in notes
@@ -730,7 +744,7 @@ def test_equal_texts_where_rows_have_moved(tmp_path, moves):
     data = with_yeah((3, 4, 5, 9))
     order = [moves.get(i, i) for i in range(30)]
     said = message(paired, tmp_path, data, order, drop=False)
-    assert "4 utterances share all their words" in said and "order" in said, said
+    assert "4 utterances cannot be identified" in said and "different order" in said, said
     store = paired(tmp_path, data, order)
     bad, numbers = wrong(store, data)
     assert bad == [] and sorted(numbers) == [i for i in range(30) if i not in (3, 4, 5, 9)]
@@ -925,8 +939,7 @@ def test_words_without_partner(tmp_path):
         for w in (
             "2 of 12",
             "'train'",
-            "row 2 (vidéo-0[2.5,2.75])",
-            "row 7",
+            "rows 2 (vidéo-0[2.5,2.75]) and 7 (",
             "n.pkl",
             "l.pt",
             "--drop-unmatched",
@@ -965,7 +978,7 @@ def test_fewer_rows(tmp_path):
         for s, d in unaligned_file(DATA, steps=30).items()
     }
     said = message(lambda: go(file))
-    assert "1 of 12 rows of l.pt" in said and "row 0" in said
+    assert "1 of 12 rows of l.pt belongs to no utterance: row 0. " in said
     check_labels(Store(go(file, drop_unmatched=True))["train"], DATA["train"][1:])
     other = {s: utterances(len(v), 50 + k) for k, (s, v) in enumerate(DATA.items())}
     said = message(lambda: go(unaligned_file(other, steps=30), drop_unmatched=True))
@@ -1190,6 +1203,8 @@ def with_value(value):
         ("emotion_labels", with_value(lambda v: v[:, :5]), ("emotion_labels", "(5,)")),
         ("emotion_labels", with_value(lambda v: [["a"] * 6] * len(v)), ("'valid'", "numbers")),
         ("emotion_labels", with_value(lambda v: None), ("'valid'", "numbers")),
+        ("names", put("valid", "happiness", value=lambda v: v[:-1]), ("'valid'", "one number")),
+        ("names", put("valid", "sad", value=lambda v: v[:-1]), ("'sad' of 'valid'", "one number")),
         ("emotion_labels", lambda f: f["test"].pop("id"), ("'test'", "'id'")),
         ("emotion_labels", lambda f: f["test"].pop("raw_text"), ("'test'", "'raw_text'")),
         ("emotion_labels", lambda f: f.pop("test"), ("'test'",)),
@@ -1225,9 +1240,9 @@ def test_commands(tmp_path, capsys):
     assert (
         carat("prepare", "mosei", "--unaligned", u, "--labels", a, "--out", tmp_path / "u.h5") == 0
     )
-    assert "by row number" in capsys.readouterr().out
+    assert "with the row of the same number" in capsys.readouterr().out
     assert carat("check", tmp_path / "u.h5") == 0
-    assert "by row number" in capsys.readouterr().out
+    assert "with the row of the same number" in capsys.readouterr().out
     for argv, words in (
         (["--out", "x"], "exactly one"),
         (["--mmsa", a, "--out", "x"], "not a file of MMSA"),

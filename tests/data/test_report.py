@@ -53,6 +53,7 @@ def test_report(tmp_path):
         r.count_lengths("train", "t", np.array([3, 0, 7, 1])[part])
         r.nonfinite("train", "t", 1, 0, 2)
     r.split("train")["rows"], r.split("train")["own"] = 4, {"any": ["thing"]}
+    r.split("train")["paired"] = {"with the same row": 1202, "with another": 1}
     assert r.padding("train", "t", np.array([0, 5, 1]), np.array([2, 5, 0]), 5) == "right"
     r.note("Once."), r.note("Once.")
     v = Report.from_json(r.to_json())
@@ -81,6 +82,7 @@ def test_report(tmp_path):
         "padded on the right",
         "before 1 sample (1 row), after 1 sample (2 rows)",
         "thing",
+        "  paired: 1,202 with the same row, 1 with another\n",
         "- Once.",
     ):
         assert word in str(r) and word in str(v), word
