@@ -154,7 +154,8 @@ def step_rows(args):
         row(name, taking_turns(now, partial(undone, WAYS[name]), args.pairs))
         for name in args.undone
     ]
-    found = dict(precision=args.precision, preset=args.preset)
+    what = f"the training step with parts of the fifth change undone, {args.precision}"
+    found = dict(what=what, precision=args.precision, preset=args.preset)
     return found | dict(mean_length=float(lengths.mean())), rows
 
 
@@ -170,7 +171,8 @@ def table_rows(args):
         held = dict(now_bytes=peak_memory(now, CPU), before_bytes=peak_memory(before, CPU))
         took = taking_turns(now, before, args.pairs)
         rows.append(row(f"queue {K:,}", took, rows=n + K, queue=K, **held))
-    return dict(precision="float32", own_rows=n), rows
+    what = "the contrastive loss with tables of all pairs against tiles"
+    return dict(what=what, precision="float32", own_rows=n), rows
 
 
 def main():
@@ -198,6 +200,7 @@ def main():
     settings, rows = table_rows(args) if args.tables else step_rows(args)
     if args.json:
         found = dict(
+            what=settings.pop("what"),
             device=where,
             capability=torch.backends.cpu.get_cpu_capability(),
             torch=torch.__version__,
