@@ -244,7 +244,14 @@ def _last_cells(line: Line, reference: str) -> list:
     if (d := line.difference) is None:
         return [None, None, "no result" if line.missing else None]
     p = "<0.001" if line.p is not None and line.p < 1e-3 else f"{line.p:.3f}"
-    return [f"{d.value:+.3f} [{d.low:+.3f},{_JOIN}{d.high:+.3f}]", p, line.verdict]
+    span = f"[{_signed(d.low)},{_JOIN}{_signed(d.high)}]"
+    return [f"{_signed(d.value)}{_JOIN}{span}", p, line.verdict.replace(" ", _JOIN)]
+
+
+def _signed(v: float) -> str:
+    "Three digits with a sign, which a zero does not have."
+    text = f"{abs(v):.3f}"
+    return text if float(text) == 0 else ("−" if v < 0 else "+") + text
 
 
 def _caption(found: Comparison) -> str:
@@ -262,9 +269,9 @@ def _caption(found: Comparison) -> str:
         parts.append(f"p adjusted for {len(compared)} comparisons (Holm)")
     if signs := [v for v in compared if v.sign is not None]:
         least = 2.0 ** (1 - max(v.difference.seeds for v in signs if v.difference))
-        parts.append(f"the smallest p of a sign-flip test over these seeds would be {least:.3g}")
+        parts.append(f"a sign-flip test over these seeds alone cannot give less than {least:.2g}")
     if found.constant:
-        parts.append("the constant answer was chosen on these samples")
+        parts.append("the best constant answer was chosen on these samples, which favours it")
     return "; ".join(parts)
 
 # %% ../../nbs/62_tables.ipynb #st62fig
@@ -387,7 +394,13 @@ def as_latex(shown: Table) -> str:
 
 
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-_LATEX |= {c: f"\\{c}" for c in "&%$#_{}"} | {"±": r"$\pm$", "–": "--", "−": "$-$", _JOIN: "~"}
+_LATEX |= {c: f"\\{c}" for c in "&%$#_{}"} | {
+    "±": r"$\pm$",
+    "–": "--",
+    "−": "$-$",
+    "<": "$<$",
+    _JOIN: "~",
+}
 
 
 def _latex(text: str) -> str:
