@@ -14,6 +14,8 @@ LEFT_ALONE = {
     0: "left right big Big bigl bigr",
 }
 VERBATIM = {rf"\{a}": n for n, names in LEFT_ALONE.items() for a in names.split()}
+# commands that take the next token where no group follows: a marked one must become a group
+ARGUMENTS = {r"\sqrt": 1, r"\frac": 2, r"\tfrac": 2, r"\dfrac": 2, r"\overline": 1}
 
 
 def spelled(base, scripts):
@@ -68,6 +70,8 @@ class Formula:
             t = self.next()
             if t in VERBATIM:
                 out += t + "".join(self.argument() for _ in range(VERBATIM[t]))
+            elif t in ARGUMENTS and self.tokens[self.at : self.at + 1] != ["["]:
+                out += t + "".join(self.grouped(self.argument()) for _ in range(ARGUMENTS[t]))
             elif t in ACCENTS or re.fullmatch(r"\\?[A-Za-z]+", t):
                 base = t + (self.argument() if t in ACCENTS else "")
                 out += self.symbol(base, self.scripts())
@@ -101,5 +105,9 @@ class Formula:
         "An index with its own symbols marked; words such as rec and pos are none."
         if re.search(r"(?<![A-Za-z\\])[A-Za-z]{2,}", arg):
             return arg
+        return self.grouped(arg)
+
+    def grouped(self, arg):
+        "An argument with its symbols marked, in braces where it had none and now needs them."
         marked = Formula(arg, self.known).marked()
         return marked if marked == arg or arg.lstrip().startswith("{") else f"{{{marked}}}"

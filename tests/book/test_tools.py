@@ -453,6 +453,11 @@ def test_the_caption_of_a_lead_stands_below_it(cells):
             r"\left\{ \frac{1}{M} \right\}_{m}",
             r"\left\{ \frac{1}{\class{k-M}{M}} \right\}_{\class{k-m}{m}}",
         ),
+        # and so does an argument
+        (
+            r"\frac m 2 \sqrt M \sqrt[3]{m}",
+            r"\frac{ \class{k-m}{m}} 2 \sqrt{ \class{k-M}{M}} \sqrt[3]{\class{k-m}{m}}",
+        ),
     ],
 )
 def test_symbols_are_marked_within_a_formula(tex, marked):
