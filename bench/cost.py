@@ -95,7 +95,7 @@ def shown(found, args):
         print(
             f"| {kind} | {r['parameters'] / 1e6:.2f} | {1e3 * r['step']:.3g} "
             f"| {r['samples_per_second']:.0f} | {1e3 * r['evaluation']:.3g} "
-            f"| {r['memory'] / 2**20:.0f} | {100 * r['share']:.0f} | {times} | {reads} |",
+            f"| {r['memory'] / 1e6:.0f} | {100 * r['share']:.0f} | {times} | {reads} |",
             flush=True,
         )
         if args.json:

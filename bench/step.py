@@ -570,7 +570,7 @@ def main():
         f"this machine, now: {flops_s / 1e9:.0f} GFLOP/s in matrix products, "
         f"{bytes_s / 1e9:.1f} GB/s in copies; "
         f"{'device' if device.type == 'cuda' else 'process'} memory at most "
-        f"{peak / 2**20:.0f} MB\n"
+        f"{peak / 1e6:.0f} MB\n"
     )
     show(rows)
     slow = slow_versions(model, batch) if args.slow and args.kind == "carat" else {}
