@@ -178,9 +178,9 @@ def pair_utterances(
 ) -> Pairing:
     """Pair the utterances of two files by their words and their order.
 
-    A text that occurs once in each file needs no order. Equal texts are paired in the order of
-    the files, between neighbours that are paired, and only if both files have equally many of
-    them there. If any text has moved, the order shows nothing and they have no partner.
+    A text that occurs once in each file needs no order. Repeated texts are paired in the order of
+    the files, between neighbours that are paired, and only if both files have equally many
+    copies there. If any text has moved, the order proves nothing and they have no partner.
     """
     n = len(u)
     text = _texts(_matches(u, a) + [0, n], n + len(a))
@@ -211,7 +211,7 @@ def _gaps(pairs, here: tuple, there: tuple) -> list[tuple[tuple, tuple]]:
 
 # %% ../../nbs/85_pairing.ipynb #p85settle
 def _settle(found: Pairing, texts, gap: tuple, groups: Mapping[int, tuple[list, list]]):
-    "Pair equal texts in a gap if both files have equally many of them."
+    "Pair repeated texts in a gap if both files have equally many copies."
     both = [g for g in groups.values() if g[0] and g[1]]
     even = [g for g in both if len(g[0]) == len(g[1])]
     pairs = sorted(p for g in even for p in zip(*g, strict=True))
@@ -225,7 +225,7 @@ def _settle(found: Pairing, texts, gap: tuple, groups: Mapping[int, tuple[list, 
 
 # %% ../../nbs/85_pairing.ipynb #p85between
 def _settle_between(found: Pairing, pairs, texts, here: tuple, there: tuple):
-    "Pair equal texts in the gaps between pairs that are in order, and count those that moved."
+    "Pair repeated texts in the gaps between pairs in order, and count the copies that moved."
     gaps = [(g, _by_text(texts, *g)) for g in _gaps(pairs, here, there)]
     found.moved += _crossed([groups for _, groups in gaps])
     for g, groups in gaps:
@@ -233,7 +233,7 @@ def _settle_between(found: Pairing, pairs, texts, here: tuple, there: tuple):
 
 
 def _crossed(gaps: Sequence[dict]) -> int:
-    "Equal texts that moved: too many in one gap, and too few in another."
+    "Copies that moved: too many in one gap, and too few in another."
     more, fewer = Counter(), Counter()
     for groups in gaps:
         for c, (us, js) in groups.items():
