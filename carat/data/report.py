@@ -38,7 +38,7 @@ def zero_edges(
         return np.zeros(len(x), np.int64), np.zeros(len(x), np.int64)
     return np.where(none, T, some.argmax(1)), np.where(none, T, some[:, ::-1].argmax(1))
 
-
+# %% ../../nbs/84_report.ipynb #a84pside
 def padding_side(
     first: np.ndarray,  # (n,) rows of zeros that samples begin with ...
     last: np.ndarray,  # (n,) ... and end with
@@ -52,7 +52,7 @@ def padding_side(
         return "none"
     return "left" if left > right else "right"
 
-
+# %% ../../nbs/84_report.ipynb #a84win
 def window(
     first: np.ndarray,  # (n,) rows of zeros that samples begin with ...
     last: np.ndarray,  # (n,) ... and end with
@@ -65,7 +65,7 @@ def window(
     stop = steps - last if side == "right" else np.full_like(last, steps)
     return np.where(none, 0, start), np.where(none, 0, stop)
 
-
+# %% ../../nbs/84_report.ipynb #a84strip
 def strip(
     x: np.ndarray,  # (n, T, d), padded with rows of zeros
     side: str | None = None,  # "left", "right" or "none"; found from x if not given
