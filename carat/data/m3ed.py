@@ -871,7 +871,7 @@ def prepare_m3ed(
         report = _from_pickle(path, data, words, out, overwrite, progress)
     elif is_mmsa(data):
         raise CaratError(
-            f"{path} is a file of MMSA, not of M3ED. For MOSEI there is `carat prepare mosei`."
+            f"{path} is an MMSA file, not an M3ED file. For MOSEI there is `carat prepare mosei`."
         )
     elif isinstance(data, dict):
         if annotation is not None:

@@ -431,7 +431,7 @@ def put(*keys, value):
         ),
         (
             put("test", "src-visual", value=lambda v: [a[:59] for a in v]),
-            ("'test'", "59 steps of v"),
+            ("'src-visual' of 'test'", "59 steps", "60"),
         ),
         (
             put("test", "src-visual", value=lambda v: [a.astype(int) for a in v]),
@@ -1100,11 +1100,11 @@ def test_labels_of_another_kind_of_words(tmp_path):
     )
 
 
-# files of MMSA
+# MMSA files
 
 
 def mmsa(data, steps=50, emotions="emotion_labels", lengths=False):
-    "A file of MMSA; with `emotions`, the columns are those of CMU-MOSEI's own labels."
+    "An MMSA file; with `emotions`, the columns are those of CMU-MOSEI's own labels."
     rng, out = np.random.default_rng(2), {}
     for s, us in data.items():
         n = len(us)
@@ -1181,7 +1181,7 @@ def test_mmsa_without_emotions(tmp_path):
         for word in ("MMSA", "text 768 wide", "regression_labels", "no emotions", "unaligned_50"):
             assert word in said, said
         assert "damaged" not in said
-    assert "not a file of MMSA" in message(prepare_mmsa, labels, tmp_path / "s.h5")
+    assert "not an MMSA file" in message(prepare_mmsa, labels, tmp_path / "s.h5")
     assert "MMSA" in message(prepare_m3ed, path, tmp_path / "s.h5", progress=False)
     assert not (tmp_path / "s.h5").exists()
 
@@ -1245,7 +1245,7 @@ def test_commands(tmp_path, capsys):
     assert "with the row of the same number" in capsys.readouterr().out
     for argv, words in (
         (["--out", "x"], "exactly one"),
-        (["--mmsa", a, "--out", "x"], "not a file of MMSA"),
+        (["--mmsa", a, "--out", "x"], "not an MMSA file"),
         (["--aligned", a, "--csd", tmp_path, "--out", "x"], "exactly one"),
         (["--unaligned", u, "--out", "x"], "--labels"),
         (["--aligned", a, "--labels", a, "--out", "x"], "--labels belongs"),
