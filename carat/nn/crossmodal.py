@@ -22,9 +22,9 @@ def sinusoids(
 ) -> torch.Tensor:  # (T, d) float64
     "Position vectors of the steps 1 to T: sines, then cosines; a last zero where d is odd."
     half = d // 2
-    j = torch.arange(half, device=device, dtype=torch.float64)
-    f = 10000 ** (-j / max(half - 1, 1))
-    angle = torch.arange(1, steps + 1, device=device)[:, None] * f  # (T, half)
+    k = torch.arange(half, device=device, dtype=torch.float64)
+    omega = 10000 ** (-k / max(half - 1, 1))
+    angle = torch.arange(1, steps + 1, device=device)[:, None] * omega  # (T, half)
     return F.pad(torch.cat([angle.sin(), angle.cos()], 1), (0, d % 2))
 
 # %% ../../nbs/52_crossmodal.ipynb #0859f510
