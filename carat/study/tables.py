@@ -245,7 +245,7 @@ def _last_cells(line: Line, reference: str) -> list:
         return [None, None, "no result" if line.missing else None]
     p = "<0.001" if line.p is not None and line.p < 1e-3 else f"{line.p:.3f}"
     span = f"[{_signed(d.low)},{_JOIN}{_signed(d.high)}]"
-    return [f"{_signed(d.value)}{_JOIN}{span}", p, line.verdict.replace(" ", _JOIN)]
+    return [f"{_signed(d.value)} {span}", p, line.verdict]
 
 
 def _signed(v: float) -> str:
