@@ -28,7 +28,7 @@ class Commands:
 
         context = processes()
         self.pipe, its_end = context.Pipe()
-        environ = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+        environ = {**os.environ, "COLUMNS": "200"}
         given = str(folder), environ, its_end
         self.process = context.Process(target=_command_after_command, args=given)
         self.process.start()
@@ -87,8 +87,7 @@ class Command(Process):
 
         context = processes()
         self.said, its_end = context.Pipe(duplex=False)
-        environ = {**os.environ, "OMP_NUM_THREADS": "1"}
-        given = [str(a) for a in argv], environ, its_end
+        given = [str(a) for a in argv], dict(os.environ), its_end
         super().__init__(context.Process(target=_command, args=given))
         its_end.close()
 

@@ -2,7 +2,6 @@
 of processes, many seeds."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -75,7 +74,6 @@ def by_torchrun(script, *commands):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
         timeout=300,
     )
     assert done.returncode == 0, done.stdout[-2000:]
