@@ -35,7 +35,7 @@ from .style import (
     text_on,
     use_style,
 )
-from .tables import Table, rich_text, table
+from .tables import Table, rich_text, signed, table
 
 __all__ = [
     "INK",
@@ -78,6 +78,7 @@ __all__ = [
     "rich_text",
     "shades",
     "show",
+    "signed",
     "table",
     "text_on",
     "texts",

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from ..core import CaratError, guarded
 from ..metrics import METRICS, trivial_predictors
-from ..plots import LINE_COLORS, SOFT, Table, table
+from ..plots import LINE_COLORS, SOFT, Table, signed, table
 from .runner import summary
 from .statistics import Interval, holm, interval, sign_flip, verdict
 from .studies import RECORD, SCORES, load_judged
@@ -244,14 +244,8 @@ def _last_cells(line: Line, reference: str) -> list:
     if (d := line.difference) is None:
         return [None, None, "no result" if line.missing else None]
     p = "<0.001" if line.p is not None and line.p < 1e-3 else f"{line.p:.3f}"
-    span = f"[{_signed(d.low)},{_JOIN}{_signed(d.high)}]"
-    return [f"{_signed(d.value)} {span}", p, line.verdict]
-
-
-def _signed(v: float) -> str:
-    "Three digits with a sign, which a zero does not have."
-    text = f"{abs(v):.3f}"
-    return text if float(text) == 0 else ("−" if v < 0 else "+") + text
+    span = f"[{signed(d.low)},{_JOIN}{signed(d.high)}]"
+    return [f"{signed(d.value)} {span}", p, line.verdict]
 
 
 def _caption(found: Comparison) -> str:
