@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .layers import as_autocast
+
 # %% ../../nbs/74_alignment.ipynb #ccfa5007
 def left_justified(
     x: torch.Tensor,  # (B, T, d)
@@ -44,6 +46,7 @@ class CTCAlign(nn.Module):
 
     def _read(self, left, length):
         "The LSTM's outputs: (B, T, d_in), (B,) -> (B, T, hidden)."
+        left = as_autocast(left)
         if left.device.type != "cpu" or torch.compiler.is_compiling():
             return self.lstm(left)[0]  # padding at the end changes nothing before it
         some = length.nonzero()[:, 0]  # the samples that have steps

@@ -21,7 +21,7 @@ from ..batch import Batch
 from ..core import Settings
 from ..distributed import gather_rows
 from ..nn.align import left_justified
-from ..nn.layers import Stack, reverse_gradient
+from ..nn.layers import Stack, as_autocast, reverse_gradient
 from ..nn.pooling import bce
 from ..system import Network, Scores, check_batch, check_config, check_heads, labels_of
 
@@ -142,6 +142,7 @@ class BiLSTM(nn.Module):
         length: torch.Tensor,  # (B,)
     ) -> tuple[torch.Tensor, torch.Tensor]:  # (B, T, 2d) outputs, and (B, 2, d) final states
         "Both directions side by side, and the last output of each; zero for no steps."
+        x = as_autocast(x)
         there = self.forwards(x)[0]  # padding at the end changes nothing before it
         back = self.backwards(reversed_steps(x, length))[0]
         last = (length - 1).clamp(min=0)[:, None, None].expand(-1, 1, there.shape[2])

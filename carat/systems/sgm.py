@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from ..batch import Batch
 from ..core import Settings
 from ..nn.align import left_justified
-from ..nn.layers import side_by_side
+from ..nn.layers import as_autocast, side_by_side
 from ..system import Network, Scores, check_batch, check_config, labels_of
 
 # %% ../../nbs/49_sgm.ipynb #333e2609
@@ -154,7 +154,7 @@ class BiLSTM(nn.Module):
         start: tuple | None = None,  # h, c (2, B, d) before the first layer; zeros where not given
     ) -> tuple:  # (B, T, 2d) forth and back; h, c (layers, B, d) of the LSTM that reads backwards
         "The outputs of the last layer, zero where masked, and the states at the first step."
-        gone, states = ~mask[..., None], []
+        x, gone, states = as_autocast(x), ~mask[..., None], []
         begin: tuple = (None, None)
         if start is not None:
             begin = tuple(tuple(s[i : i + 1] for s in start) for i in (0, 1))
