@@ -86,9 +86,33 @@ FIGURES = """
   return out;
 })()
 """
+# one element for each look of text: its colour, size and weight, and what lies behind it
+LOOKS = """
+(() => {
+  const looks = new Map(), behind = new Map([[null, '']]);
+  const under = e => {
+    if (!behind.has(e)) {
+      const s = getComputedStyle(e);
+      const own = [s.backgroundColor, s.backgroundImage, s.opacity].join();
+      const clear = own == 'rgba(0, 0, 0, 0),none,1';
+      behind.set(e, under(e.parentElement) + (clear ? '' : own));
+    }
+    return behind.get(e);
+  };
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    const e = walk.currentNode.parentElement;
+    if (!walk.currentNode.data.trim() || !e.checkVisibility()) continue;
+    const s = getComputedStyle(e), own = [s.color, s.fontSize, s.fontWeight, s.textShadow];
+    const look = own.join() + under(e);
+    if (!looks.has(look)) looks.set(look, e);
+  }
+  return [...looks.values()];
+})()
+"""
 # serious and critical violations of the rules of accessibility, as axe-core finds them
 AXE = """
-axe.run(document, OPTIONS).then(found => found.violations
+axe.run(CONTEXT, OPTIONS).then(found => found.violations
   .filter(v => ['serious', 'critical'].includes(v.impact))
   .map(v => v.id + ': ' + v.nodes.length + ', such as '
     + v.nodes[0].html.slice(0, 120) + ' ' + v.nodes[0].failureSummary.split('\\n').pop().trim()))
@@ -245,13 +269,25 @@ class Browser:
         return got["result"].get("value")
 
     def violations(self, *rules):
-        "What axe-core finds on the page, of all rules or of some; serious and critical only."
+        """What axe-core finds on the page, of all rules or of some; serious and critical only.
+
+        Contrast, which takes it longest, is looked at once for each look of text."""
         if not self.ask("typeof axe === 'object'"):
             self.ask(axe_core() + "; 1")
-        only = {"runOnly": {"type": "rule", "values": rules}} if rules else {}
-        options = {"resultTypes": ["violations"], "preload": False, **only}
+        contrast, found = "color-contrast", []
+        if not rules or contrast in rules:
+            found += self._axe(f"{{include: {LOOKS}}}", runOnly=[contrast])
+        others = [r for r in rules if r != contrast]
+        if others:
+            found += self._axe("document", runOnly=others)
+        elif not rules:
+            found += self._axe("document", rules={contrast: {"enabled": False}})
+        return found
+
+    def _axe(self, context, **options):
+        options = json.dumps({"resultTypes": ["violations"], "preload": False, **options})
         self.patience = 300  # a page of formulas on a busy machine
-        found = self.ask(AXE.replace("OPTIONS", json.dumps(options)))
+        found = self.ask(AXE.replace("CONTEXT", context).replace("OPTIONS", options))
         self.patience = 60
         return found
 

@@ -60,9 +60,17 @@ def check_quiet(browser):
     assert [u for u in browser.requests if not u.startswith(LOCAL)] == []
 
 
-# elements that reach beyond the window and that no box around them scrolls or hides
+# all elements but those within formulas, code and drawings, whose boxes are looked at as a whole
+BOXES = """(root => {
+  const inner = /^(mjx-container|pre|svg)$/i, found = [];
+  const walk = document.createTreeWalker(root, NodeFilter.SHOW_ELEMENT, e =>
+    inner.test(e.parentElement.tagName) ? NodeFilter.FILTER_REJECT : NodeFilter.FILTER_ACCEPT);
+  while (walk.nextNode()) found.push(walk.currentNode);
+  return found;
+})"""
+# boxes that reach beyond the window and that no box around them scrolls or hides
 WIDER = """
-[...document.querySelectorAll('body *')]
+BOXES(document.body)
   .filter(e => e.getBoundingClientRect().right > innerWidth + 1)
   .filter(e => {
     for (let p = e; p; p = p.parentElement) {
@@ -75,7 +83,7 @@ WIDER = """
     return true;
   })
   .slice(0, 3).map(e => e.tagName + '.' + e.className)
-"""
+""".replace("BOXES", BOXES)
 PROSE = """
 (() => {
   const a = document.querySelector('article').cloneNode(true);
@@ -87,13 +95,13 @@ PROSE = """
 SETTLED = "new Promise(r => requestAnimationFrame(() => requestAnimationFrame(() => r(1))))"
 # boxes that scroll sideways and do not fade out where they go on
 SILENT = """
-[...document.querySelectorAll('article *')]
+BOXES(document.querySelector('article'))
   .filter(e => e.scrollWidth > e.clientWidth + 2 && e.clientWidth && e.checkVisibility())
   .filter(e => /auto|scroll/.test(getComputedStyle(e).overflowX))
   .filter(e => e.scrollLeft < e.scrollWidth - e.clientWidth - 2)
   .filter(e => !e.classList.contains('fades-right') || e.tabIndex < 0)
   .map(e => e.tagName + '.' + e.className + ' ' + e.textContent.trim().slice(0, 40))
-"""
+""".replace("BOXES", BOXES)
 NOT_COPIED = "e.id.startsWith('codecell') && !e.parentElement.querySelector('.copybtn')"
 KINDS = {
     "previews of equations": "article a.to-equation",
