@@ -1,6 +1,7 @@
 "How to cite the book and the paper."
 
 import re
+import textwrap
 
 from . import ROOT, address, commit, settings
 
@@ -14,7 +15,7 @@ def bibtex():
     paper = re.search(rf"^@\w+\{{{PAPER},.*?^\}}", text, re.M | re.S)[0]
     entry = {
         "author": f"{{{cfg['author']}}}",
-        "title": f"{{{cfg['title']}}}: {cfg['description']}",
+        "title": _broken(f"{{{cfg['title']}}}: {cfg['description']}"),
         "year": cfg["copyright"].split()[0],
         "note": ", commit ".join(filter(None, (f"Version {cfg['version']}", commit()))),
         **({"url": address()} if address() else {}),
@@ -22,6 +23,11 @@ def bibtex():
     lines = ",\n".join(f"  {key:7} = {{{value}}}" for key, value in entry.items())
     book = f"@book{{carat-book,\n{lines}\n}}"
     return book, paper
+
+
+def _broken(value):
+    "A long value in lines that fit the column of a page."
+    return textwrap.fill(value, 66, subsequent_indent=13 * " ", break_on_hyphens=False)
 
 
 def cite_book():
