@@ -612,7 +612,7 @@ class Split(RaggedSplit):
     def digest_values(self, into, modality: str, data):
         """Add the features of a modality to a hash: the checksums that the file keeps of them.
 
-        They are four bytes for each 128 kB, so nothing else has to be read.
+        They are four bytes for each 128 KiB, so nothing else has to be read.
         """
         usual = data.chunks == (chunk_rows(self._row_bytes[modality]), data.shape[1])
         if not usual or not data.fletcher32 or not hasattr(data.id, "chunk_iter"):
