@@ -91,7 +91,7 @@ def _mosei(
     """Make a store of MOSEI from one of the files that hold it: give --aligned, or --unaligned
     with --labels, or --csd, or --mmsa.
 
-    Where the data are had: train_valid_test.pt (about 5 GB) comes from the code of HHMPN and
+    Where to get the data: train_valid_test.pt (about 5 GB) comes from the code of HHMPN and
     MMESGN, mosei_senti_data_noalign.pkl (about 10 GB) from the release of MulT, and the .csd files
     from the CMU-MultimodalSDK. The official split has 16,326 / 1,871 / 4,659 utterances. This
     project contains none of these files and cannot say under which terms they may be used: ask
@@ -171,7 +171,7 @@ def _mosei(
 def _m3ed(features: Path, out: Path, annotation: Path | None = None, overwrite: bool = False):
     """Make a store of M3ED: a sample is a dialogue, and a step is an utterance.
 
-    Where the data are had: annotation.json is part of the M3ED release; the feature pickles and
+    Where to get the data: annotation.json is part of the M3ED release; the feature pickles and
     m3ed_data_60.pt are passed on separately. The official split has 685 / 126 / 179 dialogues. This
     project contains none of these files and cannot say under which terms they may be used: ask
     where you get them.
