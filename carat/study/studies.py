@@ -113,7 +113,7 @@ def read_study(
     _check_study(study, str(path))
     return study
 
-
+# %% ../../nbs/60_studies.ipynb #st60readcheck
 def _check_study(study: Study, where: str):
     "Raise `CaratError` where the parts of a study do not fit together."
     seeds = study.seeds
@@ -147,7 +147,7 @@ def _check_fields(names, known, where: str):
             then = f": did you mean {near[0]}?" if near else ""
             raise CaratError(f"{where}: there is no setting {name!r}{then}")
 
-
+# %% ../../nbs/60_studies.ipynb #st60find
 def _shipped() -> Path:
     "The folder of the package's own studies: inside an installed package, or in a checkout."
     package = Path(str(files("carat"))).resolve()
@@ -168,7 +168,7 @@ def find_study(
     have = ", ".join(sorted(p.stem for p in _shipped().glob("*.toml")))
     raise CaratError(f"{source}: no such study file, and the package's own are {have or 'none'}")
 
-
+# %% ../../nbs/60_studies.ipynb #st60keyscode
 _PARTS = dict(preset=str, modalities=list, model=dict, training=dict)
 _ROW = dict(label=str, kind=str, stores=list, sizes=dict, **_PARTS)
 _STUDY = dict(
@@ -200,7 +200,7 @@ def _check_names(names, where: str):
         if not _NAME.fullmatch(name):
             raise CaratError(f"{where}: {name!r} is no name: use letters, digits, _, - and .")
 
-
+# %% ../../nbs/60_studies.ipynb #st60merge
 def _merged(parts) -> dict:
     "Settings of several tables: model and training field by field, of others the last."
     out: dict = dict(model={}, training={})
@@ -394,7 +394,7 @@ def plan(
                 runs += _Planned(study, name, store, data, mark, Path(out), device).runs()
     return runs
 
-
+# %% ../../nbs/60_studies.ipynb #st60planned
 class _Planned:
     "The runs of one row on one store."
 
@@ -636,7 +636,7 @@ def _place(jobs: int | None, device: str | None, cluster: str | None):
 def _lacking(run: StudyRun) -> bool:
     return run.spec is not None and not run.finished
 
-
+# %% ../../nbs/60_studies.ipynb #st60loop
 def _run_all(todo: list[StudyRun], runs: list[StudyRun], here, tell):
     "Start what is to do, several at a time, until nothing is left; then tell how each ended."
     waiting, told = list(todo), time.monotonic() - 60
@@ -660,7 +660,7 @@ def _run_all(todo: list[StudyRun], runs: list[StudyRun], here, tell):
             here.stop()
             raise
 
-
+# %% ../../nbs/60_studies.ipynb #st60worker
 def _run_after_run(pipe, threads: int, environ: dict):
     "What a worker does: the runs it is sent, unless it is asked to stop or its parent is gone."
     settle(environ)
@@ -721,7 +721,7 @@ class _Worker:
         self.process.join()
         return False
 
-
+# %% ../../nbs/60_studies.ipynb #st60processes
 class _Processes:
     "Runs in processes of this machine. Others with its methods run them elsewhere."
 
@@ -773,7 +773,7 @@ class _Processes:
                 worker.process.join()
         self.active, self.workers = [], []
 
-
+# %% ../../nbs/60_studies.ipynb #st60here
 def _outcome(run: StudyRun, otherwise: str) -> str | None:
     "The error of a run that has ended; None where it finished."
     if run.finished or run.path is None:
@@ -870,7 +870,7 @@ class _Heard:
 
 RECORD = "study.json"  # in the folder of a study: what it is and where its runs are
 
-
+# %% ../../nbs/60_studies.ipynb #st60sentences
 def _counts(runs: list[StudyRun]) -> str:
     finished, failed = sum(r.finished for r in runs), sum(r.failed for r in runs)
     return f"{finished} of {len(runs)} runs finished" + (f", {failed} failed" if failed else "")
