@@ -367,7 +367,8 @@ def _out_of_patience(run):
     if patience is None or not history:
         return None
     since = len(history) - run.metrics["best_epoch"]
-    return f"F1 on valid has not improved for {since} epochs" if since >= patience else None
+    epochs = "1 epoch" if since == 1 else f"{since} epochs"
+    return f"F1 on valid has not improved for {epochs}" if since >= patience else None
 
 # %% ../../nbs/33_training.ipynb #due
 def _due(log, steps):
