@@ -184,7 +184,7 @@ def planted_hits(
     present=None,  # (N, M) bool: the modality is there; None: all are
 ) -> dict:  # arrays (C,): pairs, hit, chance, constant; the same over all labels under "all"
     """How often the max pool of Eq. 4 took a modality that carries the label, against chance and
-    against the best fixed modality of each label."""
+    against each label's usual modality."""
     leaned, y, planted = as_array(leaned), as_array(y) > 0, as_array(planted).astype(bool)
     N, C, M = planted.shape
     check_shape("leaned", leaned, (N, C))
@@ -236,7 +236,7 @@ def planted(
     stroke: dict = dict(color=INK, markersize=13, markeredgewidth=2)
     ax.plot(chance, at, "|", label="a modality at random", **stroke)
     ring: dict = dict(markerfacecolor="none", markeredgecolor=INK, markersize=5.5)
-    ax.plot(constant, at, "d", label="the best fixed modality of the label", **ring)
+    ax.plot(constant, at, "d", label="the label's usual modality", **ring)
     _planted_axes(ax, [*labels, "all"], pairs, at)
     fig.legend(loc="outside upper right", ncols=2)
     return fig
