@@ -86,9 +86,10 @@ FIGURES = """
   return out;
 })()
 """
-# one element for each look of text: its colour, size and weight, and what lies behind it
+# marks one element for each look of text: its colour, size and weight, and what lies behind it
 LOOKS = """
 (() => {
+  document.querySelectorAll('[data-look]').forEach(e => e.removeAttribute('data-look'));
   const looks = new Map(), behind = new Map([[null, '']]);
   const under = e => {
     if (!behind.has(e)) {
@@ -107,12 +108,15 @@ LOOKS = """
     const look = own.join() + under(e);
     if (!looks.has(look)) looks.set(look, e);
   }
-  return [...looks.values()];
+  for (const e of looks.values()) e.dataset.look = 1;
+  return looks.size;
 })()
 """
+# contrast, which takes axe-core longest, is looked at once for each look
+ONCE = "axe.configure({rules: [{id: 'color-contrast', selector: '[data-look]'}]})"
 # serious and critical violations of the rules of accessibility, as axe-core finds them
 AXE = """
-axe.run(CONTEXT, OPTIONS).then(found => found.violations
+axe.run(document, OPTIONS).then(found => found.violations
   .filter(v => ['serious', 'critical'].includes(v.impact))
   .map(v => v.id + ': ' + v.nodes.length + ', such as '
     + v.nodes[0].html.slice(0, 120) + ' ' + v.nodes[0].failureSummary.split('\\n').pop().trim()))
@@ -269,25 +273,14 @@ class Browser:
         return got["result"].get("value")
 
     def violations(self, *rules):
-        """What axe-core finds on the page, of all rules or of some; serious and critical only.
-
-        Contrast, which takes it longest, is looked at once for each look of text."""
+        "What axe-core finds on the page, of all rules or of some; serious and critical only."
         if not self.ask("typeof axe === 'object'"):
-            self.ask(axe_core() + "; 1")
-        contrast, found = "color-contrast", []
-        if not rules or contrast in rules:
-            found += self._axe(f"{{include: {LOOKS}}}", runOnly=[contrast])
-        others = [r for r in rules if r != contrast]
-        if others:
-            found += self._axe("document", runOnly=others)
-        elif not rules:
-            found += self._axe("document", rules={contrast: {"enabled": False}})
-        return found
-
-    def _axe(self, context, **options):
-        options = json.dumps({"resultTypes": ["violations"], "preload": False, **options})
+            self.ask(f"{axe_core()}; {ONCE}; 1")
+        self.ask(LOOKS)
+        only = {"runOnly": {"type": "rule", "values": rules}} if rules else {}
+        options = {"resultTypes": ["violations"], "preload": False, **only}
         self.patience = 300  # a page of formulas on a busy machine
-        found = self.ask(AXE.replace("CONTEXT", context).replace("OPTIONS", options))
+        found = self.ask(AXE.replace("OPTIONS", json.dumps(options)))
         self.patience = 60
         return found
 
