@@ -261,11 +261,10 @@ def side_by_side(
 def as_autocast(
     x: torch.Tensor,  # any shape
 ) -> torch.Tensor:  # the same shape
-    "The values in the precision that autocast computes in; as they are where it is off."
-    device = x.device.type
-    if not torch.is_autocast_enabled(device):
+    "On a CPU the values in the precision that autocast computes in; as they are where it is off."
+    if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
         return x
-    return x.to(torch.get_autocast_dtype(device))
+    return x.to(torch.get_autocast_dtype("cpu"))
 
 # %% ../../nbs/44_layers.ipynb #bf3d5828
 class _Reverse(torch.autograd.Function):
