@@ -109,7 +109,6 @@ LOOKS = """
     if (!looks.has(look)) looks.set(look, e);
   }
   for (const e of looks.values()) e.dataset.look = 1;
-  return looks.size;
 })()
 """
 # contrast, which takes axe-core longest, is looked at once for each look

@@ -261,7 +261,7 @@ def side_by_side(
 def as_autocast(
     x: torch.Tensor,  # any shape
 ) -> torch.Tensor:  # the same shape
-    "On a CPU the values in the precision that autocast computes in; as they are where it is off."
+    "The values in the precision of autocast on a CPU where it is on; otherwise as they are."
     if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
         return x
     return x.to(torch.get_autocast_dtype("cpu"))

@@ -20,6 +20,7 @@ import torch
 
 from ..core import CaratError, find_device, some, writing
 from ..core import log as said
+from ..data.report import counted
 from ..distributed import agree, average_gradients, ranks, share_sum
 from carat.metrics import (
     choose_threshold,
@@ -367,7 +368,7 @@ def _out_of_patience(run):
     if patience is None or not history:
         return None
     since = len(history) - run.metrics["best_epoch"]
-    epochs = "1 epoch" if since == 1 else f"{since} epochs"
+    epochs = counted(since, "epoch")
     return f"F1 on valid has not improved for {epochs}" if since >= patience else None
 
 # %% ../../nbs/33_training.ipynb #due
