@@ -3,7 +3,7 @@
 import gzip
 import json
 import re
-from functools import lru_cache
+from functools import cache
 from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
@@ -58,7 +58,7 @@ class Page(HTMLParser):
             self.text.append(data)
 
 
-@lru_cache
+@cache
 def page(name):
     return Page(HTML / f"{name}.html")
 
@@ -132,7 +132,7 @@ def loads_from_outside():
     ]
 
 
-@lru_cache
+@cache
 def previews():
     "What book/previews.py wrote: {address: HTML}."
     text = (HTML / "_static" / "previews.js").read_text(encoding="utf-8")
@@ -199,7 +199,7 @@ def one_page():
     ]
 
 
-@lru_cache
+@cache
 def as_sent(path):
     "Bytes of a file as servers send it: compressed where that makes it smaller."
     data = path.read_bytes()
