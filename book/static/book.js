@@ -109,6 +109,8 @@
     const scrolls = beyond > 2 && /auto|scroll/.test(getComputedStyle(box).overflowX);
     box.classList.toggle("fades-left", scrolls && box.scrollLeft > 2);
     box.classList.toggle("fades-right", scrolls && box.scrollLeft < beyond - 2);
+    const name = box.querySelector(":scope > table tr > :first-child"); // the names of rows stay where they leave room
+    box.classList.toggle("keeps-names", scrolls && name !== null && name.offsetWidth < 0.4 * box.clientWidth);
     if (scrolls && !box.hasAttribute("data-scrolls")) {
       box.setAttribute("data-scrolls", "");
       if (box.tabIndex < 0) box.tabIndex = 0;
