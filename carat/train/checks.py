@@ -124,7 +124,7 @@ def check_gradient(
             assert not unused, f"{name} has no gradient: it is never used"
     model.zero_grad(set_to_none=True)
 
-
+# %% ../../nbs/43_checks.ipynb #43prec
 @torch.no_grad()
 def check_precision(
     model,  # a `Network`
