@@ -99,7 +99,7 @@ def shades(
     color,  # as matplotlib takes it
     n: int,  # how many shades
 ) -> list:  # n tuples (red, green, blue)
-    "Shades of a colour from light to dark, all of them visible on white and on black."
+    "Shades of a colour from light to dark, none of them white or black."
     base, white, dark = np.array(to_rgb(color)), np.ones(3), np.array(to_rgb("#15202b"))
     mix = np.linspace(-0.62, 0.42, n) if n > 1 else [0.0]
     return [
