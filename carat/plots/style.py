@@ -90,9 +90,9 @@ def _linear(color) -> np.ndarray:
 def text_on(
     color,  # of the background, as matplotlib takes it
 ) -> str:  # hex colour
-    "Dark or light text, whichever reads better on a colour."
+    "Black or white text, whichever has more contrast with a colour: always at least 4.58."
     luminance = _linear(color) @ (0.2126, 0.7152, 0.0722)
-    return "#14181d" if luminance > 0.2 else "#ffffff"
+    return "#000000" if luminance > 0.179 else "#ffffff"
 
 
 def shades(
