@@ -24,9 +24,9 @@ from .sgm import BiLSTM, EarlyFusion
 # %% ../../nbs/50_lsan.ipynb #594c4bbd
 def self_attention(
     H: torch.Tensor,  # (B, T, 2k) hidden steps
-    score: torch.Tensor,  # (B, T, C) W_2 tanh(W_1 H)
+    score: torch.Tensor,  # (B, T, L) W_2 tanh(W_1 H)
     mask: torch.Tensor,  # (B, T) bool, True where a step exists
-) -> tuple[torch.Tensor, torch.Tensor]:  # M_s (B, C, 2k), A (B, C, T); zero where no step exists
+) -> tuple[torch.Tensor, torch.Tensor]:  # M_s (B, L, 2k), A (B, L, T); zero where no step exists
     "LSAN Eq. 3 and 4: a weighted mean of the steps for each label."
     absent = ~mask[:, None]  # (B, 1, T)
     A = score.mT.masked_fill(absent, torch.finfo(score.dtype).min).softmax(2)
@@ -45,13 +45,13 @@ def similar_steps(
 
 # %% ../../nbs/50_lsan.ipynb #195288ee
 def fused(
-    M_s: torch.Tensor,  # (B, C, 2k) by self-attention
-    M_l: torch.Tensor,  # (B, C, 2k) by label attention
-    gate_s: torch.Tensor,  # (B, C) logits, M_s W_3
-    gate_l: torch.Tensor,  # (B, C) logits, M_l W_4
+    M_s: torch.Tensor,  # (B, L, 2k) by self-attention
+    M_l: torch.Tensor,  # (B, L, 2k) by label attention
+    gate_s: torch.Tensor,  # (B, L) logits, M_s W_3
+    gate_l: torch.Tensor,  # (B, L) logits, M_l W_4
 ) -> tuple[
     torch.Tensor, torch.Tensor
-]:  # M (B, C, 2k), and beta (B, C): the label attention's share
+]:  # M (B, L, 2k), and beta (B, L): the label attention's share
     "LSAN Eq. 7 to 9, safe for gates of any size."
     share = torch.sigmoid(F.logsigmoid(gate_l) - F.logsigmoid(gate_s))  # beta / (alpha + beta)
     return torch.lerp(M_s, M_l, share.to(M_s.dtype)[..., None]), share
@@ -98,13 +98,13 @@ class Represented:
     "What LSAN computes for B samples before the head."
 
     H: torch.Tensor  # (B, T, 2k) hidden steps
-    score: torch.Tensor  # (B, T, C) of the self-attention
-    A_s: torch.Tensor  # (B, C, T) weights of the self-attention
-    A_l: torch.Tensor  # (B, C, 2, T) dot products of the label attention, forth and back
-    M_s: torch.Tensor  # (B, C, 2k)
-    M_l: torch.Tensor  # (B, C, 2k)
-    M: torch.Tensor  # (B, C, 2k)
-    share: torch.Tensor  # (B, C) of the label attention
+    score: torch.Tensor  # (B, T, L) of the self-attention
+    A_s: torch.Tensor  # (B, L, T) weights of the self-attention
+    A_l: torch.Tensor  # (B, L, 2, T) dot products of the label attention, forth and back
+    M_s: torch.Tensor  # (B, L, 2k)
+    M_l: torch.Tensor  # (B, L, 2k)
+    M: torch.Tensor  # (B, L, 2k)
+    share: torch.Tensor  # (B, L) of the label attention
 
 # %% ../../nbs/50_lsan.ipynb #64bd5329
 _CODE = dict(padding="attended", start="drawn", label_vectors="frozen", head="mean", divided=True)
@@ -155,7 +155,7 @@ class LSAN(Network):
         if start is None and self.config.start == "drawn":
             start = x.new_empty(2, 2, len(x), self.config.hidden).normal_().unbind()
         H, _, _ = self.encoder(x, mask, start)
-        score = self.W_2(torch.tanh(self.W_1(H)))  # (B, T, C)
+        score = self.W_2(torch.tanh(self.W_1(H)))  # (B, T, L)
         M_s, A_s = self_attention(H, score, mask)
         M_l, A_l = similar_steps(H, self.C)
         M, share = fused(M_s, M_l, self.W_3(M_s).squeeze(2), self.W_4(M_l).squeeze(2))
@@ -163,8 +163,8 @@ class LSAN(Network):
 
     def logits(
         self,
-        M: torch.Tensor,  # (B, C, 2k)
-    ) -> torch.Tensor:  # (B, C)
+        M: torch.Tensor,  # (B, L, 2k)
+    ) -> torch.Tensor:  # (B, L)
         "The head."
         return self.head(M).squeeze(2) if self.config.head == "shared" else self.head(M.mean(1))
 
