@@ -55,7 +55,7 @@ def _strength(alpha) -> np.ndarray:  # (T, C) int, percent
     top = np.maximum(alpha.max(0), 3 / len(alpha))
     return np.rint(100 * np.minimum(alpha / top, 1)).astype(int)
 
-
+# %% ../../nbs/93_clips.ipynb #lanes-code
 def _rgb(color) -> str:
     return " ".join(str(round(255 * v)) for v in to_rgb(color))
 
