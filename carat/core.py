@@ -149,7 +149,7 @@ def write_whole(
             f.write(data)
             f.flush()
             os.fsync(f.fileno())
-        os.chmod(beside, 0o644)
+        os.chmod(beside, 0o644)  # mkstemp lets its owner alone read it
         os.replace(beside, path)
     except BaseException:
         Path(beside).unlink(missing_ok=True)
