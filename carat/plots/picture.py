@@ -84,8 +84,9 @@ class _Drawing:
         if side:
             out += _text(x + w - 28, y + h / 2 + 5, side, "small")
         self.parts.setdefault(part, []).append(out)
-        said = self.said.setdefault(part, [])
-        said += [line for line in map(_plain, [*lines, side]) if line and line not in said]
+        said = " ".join(_plain(line) for line in (*lines, side) if line)
+        if said not in self.said.setdefault(part, []):
+            self.said[part].append(said)
 
     def arrow(self, *points, kind="line"):
         self.below.append(_arrow(*points, kind=kind))
