@@ -1,7 +1,7 @@
 """How long the cells are that readers see: `python -m book.measure` prints a line for each chapter.
 
 A cell counts where its code is open when the page opens, and a line where it holds something. The
-limits hold for the whole book: a median of 6 lines, fewer than 15 lines in 90 % of the cells, and
+limits hold for the whole book: a median of 6 lines, fewer than 15 lines in 90% of the cells, and
 no open line over 100 characters. `problems()` says where they are not kept."""
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Measures:
 
 
 HEAD = (
-    f"{'chapter':22} {'cells':>5} {'median':>7} {'90 %':>7} {'wide':>6} {'words':>7} {'minutes':>8}"
+    f"{'chapter':22} {'cells':>5} {'median':>7} {'90%':>7} {'wide':>6} {'words':>7} {'minutes':>8}"
 )
 
 

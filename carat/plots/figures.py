@@ -602,7 +602,7 @@ def reliability_bins(
 
 # %% ../../nbs/94_figures.ipynb #3b297f9d
 def _wilson(share, n, z: float = 1.96) -> np.ndarray:  # (2, bins), distances below and above
-    "How far a 95 % interval of a share reaches below and above it."
+    "How far a 95% interval of a share reaches below and above it."
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return np.maximum(np.stack([share - middle + half, middle + half - share]), 0)
@@ -631,7 +631,7 @@ def reliability(
     bins: int = 10,  # of equal width
     pooled: bool = False,  # one panel for all labels together, and none for each
 ) -> Figure:
-    """Calibration: the share of true labels against the score, with 95 % intervals, for all labels
+    """Calibration: the share of true labels against the score, with 95% intervals, for all labels
     together and for each; below each curve the number of scores in each bin."""
     y, scores, labels = as_array(y) > 0, as_array(scores, float), list(labels)
     check_shape("reliability: y", y, (len(y), len(labels)))

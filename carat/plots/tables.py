@@ -76,7 +76,7 @@ def rich_text(
     return re.sub(r"\[([^\]]+)\]\(([^)\s]+)\)", r'<a href="\2">\1</a>', text)
 
 # %% ../../nbs/91_table.ipynb #f2026650
-# strings that read as numbers: 42 %, <0.001, 0.79 ± 0.03 (also with no-break spaces), a dash
+# strings that read as numbers: 42%, <0.001, 0.79 ± 0.03 (also with no-break spaces), a dash
 _DIGITS = re.compile(r"[<≤]?\s?[-+−]?[\d,.]+(\s?±\s?[\d,.]+)?\s?%?|–")
 
 

@@ -259,7 +259,7 @@ def _caption(found: Comparison) -> str:
     parts.append("mean ± standard deviation over seeds")
     compared = [v for v in found.lines if v.difference is not None]
     if compared:
-        parts.append(f"difference in {METRICS[found.metric]} with its 95 % interval")
+        parts.append(f"difference in {METRICS[found.metric]} with its 95% interval")
         parts.append(f"p adjusted for {len(compared)} comparisons (Holm)")
     if signs := [v for v in compared if v.sign is not None]:
         least = 2.0 ** (1 - max(v.difference.seeds for v in signs if v.difference))

@@ -70,7 +70,7 @@ def run_figures(
     found, part = predict(run, data, name), data[name]
     labels = found.labels
     if part.y is not None:
-        about = "The share of true labels against the score, with 95 % intervals."
+        about = "The share of true labels against the score, with 95% intervals."
         out["reliability"] = reliability(part.y, found.scores, labels), about
         about = "Pairs of labels: the one that is missed, and the one that is wrongly chosen."
         out["confused_pairs"] = confused_pairs(part.y, found.chosen, labels), about
