@@ -81,7 +81,7 @@ def warn_unread(model, data, splits=None):
     "Log the share of steps that is not read, and the option that changes it."
     for m, share in unread(model, data, splits).items():
         log.warning(
-            "%s: %.1f %% of the steps of modality %s lie beyond max_steps = %d and are not read; "
+            "%s: %.1f%% of the steps of modality %s lie beyond max_steps = %d and are not read; "
             "train with a larger max_steps (--model.max-steps) to read them",
             *(where_from(data), 100 * share, m, model.config.max_steps),
         )
