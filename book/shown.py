@@ -44,6 +44,8 @@ def sets_up(node):
     "Whether a statement imports, or does one of the few things that every chapter begins with."
     if isinstance(node, (ast.Import, ast.ImportFrom)):
         return True
+    if isinstance(node, ast.If):  # such as `if TYPE_CHECKING`
+        return all(map(sets_up, [*node.body, *node.orelse]))
     value = getattr(node, "value", None)
     return isinstance(value, ast.Call) and called(value) in SETS_UP
 

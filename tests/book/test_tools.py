@@ -69,6 +69,7 @@ DRAWN = "fig, ax = plt.subplots()\nax.plot(x)\nax.set(xlabel='x')\nplots.show(fi
     [
         ("import torch", "Show the imports"),
         ("from carat import plots\n\nplots.use_style()", "Show the imports"),
+        ("import os\n\nif TYPE_CHECKING:\n    import torch", "Show the imports"),
         ("import torch\n\nx = torch.ones(2)", None),
         ("plots.use_style()", None),
         (LONG, "Show f"),
