@@ -16,7 +16,7 @@ from ..core import SPELLINGS
 
 # %% ../../nbs/90_style.ipynb #7387bbb8
 MODALITY_COLORS = {"t": "#0072B2", "v": "#D55E00", "a": "#009E73"}  # Okabe and Ito
-LABEL_COLORS = {  # Paul Tol, "bright", but for sad
+LABEL_COLORS = {  # Paul Tol, "bright", but for sad and neutral
     "happy": "#CCBB44",
     "sad": "#7059D8",
     "anger": "#EE6677",
