@@ -90,9 +90,10 @@ def _linear(color) -> np.ndarray:
 def text_on(
     color,  # of the background, as matplotlib takes it
 ) -> str:  # hex colour
-    "Black or white text, whichever has more contrast with a colour: always at least 4.58."
+    "Black or white text, whichever has more contrast with a colour: always at least 4.55."
     luminance = _linear(color) @ (0.2126, 0.7152, 0.0722)
-    return "#000000" if luminance > 0.179 else "#ffffff"
+    # not pure black: `show` replaces that by the colour of the page's text
+    return "#010101" if luminance > 0.179 else "#ffffff"
 
 
 def shades(
