@@ -6,12 +6,14 @@
 __all__ = ['run_figures', 'write_figures']
 
 # %% ../../nbs/36_run_figures.ipynb #99529acd
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from ..core import CaratError
+from ..nn.attention import LabelAttention
 from carat.plots import (
     attention_words,
     confused_pairs,
@@ -26,17 +28,30 @@ from .run import Run
 
 # %% ../../nbs/36_run_figures.ipynb #8858644d
 def _attention(run, split, row: int):
-    "The attention of each label in one sample: modality -> (T, C); None where there is none."
-    model = run.model
-    if not isinstance(model, torch.nn.Module):
-        return None
-    most = getattr(run.model.config, "max_steps", None)
-    batch = split.batch([row], device_of(run.model), max_steps=most)
+    """Where each label looks in one sample: modality -> (T, C).
+
+    This is what a network's `LabelAttention` of that name computes. Modalities that an alignment
+    moves to other steps are left out."""
+    model, found = run.model, {}
+    if not isinstance(run.model, torch.nn.Module):
+        return found
+    most = getattr(model.config, "max_steps", None)
+    batch = as_read(model, split.batch([row], device_of(model), max_steps=most))
+
+    def keep(m, part, given, out):
+        found[m] = out[1][0].float().cpu().numpy()
+
+    moved, hooks, training = getattr(model, "aligned", ()), [], model.training
+    for name, part in model.named_modules():
+        m = name.rpartition(".")[2]
+        if isinstance(part, LabelAttention) and m in batch.x and m not in moved:
+            hooks.append(part.register_forward_hook(partial(keep, m)))
     with torch.no_grad():
-        attention = getattr(model(as_read(model, batch)), "attention", None)
-    if not isinstance(attention, dict):
-        return None
-    return {m: a[0].float().cpu().numpy() for m, a in attention.items()}
+        model.eval().predict(batch)
+    model.train(training)
+    for hook in hooks:
+        hook.remove()
+    return found
 
 # %% ../../nbs/36_run_figures.ipynb #7db7245f
 def _row_of(split, sample: str | None) -> int:
@@ -79,7 +94,7 @@ def run_figures(
         about = "The share of samples in which each label leaned on each modality."
         out["relevance"] = relevance(found.leaned, truth, labels, found.modalities), about
     row = _row_of(part, sample)
-    for m, alpha in (_attention(run, part, row) or {}).items():
+    for m, alpha in _attention(run, part, row).items():
         steps = min(int(part.lengths[m][row]), len(alpha))
         if steps:
             words = part.text[row].split() if part.text else None

@@ -16,6 +16,7 @@ from carat.system import Network
 from carat.systems.aligned import AlignedCARAT, wrap
 from carat.train import TrainConfig, evaluate, fit, load_run, make_model, predict
 from carat.train.checks import few_clips
+from carat.train.figures import run_figures
 from carat.train.optim import make_optimizer
 
 SIZES = dict(layers=(1, 1, 1), d=16, d_z=8, d_h=8, heads=2, ff=16)
@@ -61,6 +62,13 @@ def test_trains_through_the_command_line_where_modalities_are_missing(folder, tm
     # no label leans on a modality that is missing
     assert np.take_along_axis(test.present, found.leaned, 1).all()
     planted_hits(torch.as_tensor(found.leaned), test.y, test.extra("planted"), test.present)
+
+
+def test_only_the_modality_on_the_clock_shows_its_attention(folder, tmp_path):
+    options = "--kind aligned --model.align even --model.align-steps 12"
+    assert train(folder / "twin.h5", tmp_path / "run", options) == 0
+    figures = run_figures(load_run(tmp_path / "run", "cpu"), Store(folder / "twin.h5"))
+    assert {n for n in figures if n.startswith("attention")} == {"attention_t"}
 
 
 def test_native_lengths_need_no_alignment(folder, tmp_path):

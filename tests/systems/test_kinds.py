@@ -20,6 +20,7 @@ from carat.study.runner import RunSpec, run
 from carat.system import Network, kinds, make_model, recipe, system
 from carat.train import evaluate, load_run, predict_split
 from carat.train.export import export_run
+from carat.train.figures import run_figures
 
 KINDS = [k for k in kinds() if k not in ("aligned", "carat")]  # those have tests of their own
 NETWORKS = [k for k in KINDS if issubclass(system(k), Network)]
@@ -70,6 +71,15 @@ def test_train_evaluate_and_predict(folder, trained, kind):
         mine, theirs = (predict_split(r.model, store[split], r.training)[0] for r in (done, again))
         np.testing.assert_array_equal(np.asarray(mine), np.asarray(theirs))
     assert 0 <= evaluate(again, store, "test")["f1"] <= 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_figures_of_a_run(folder, trained, kind):
+    trained(kind)
+    figures = run_figures(load_run(folder / kind, "cpu"), Store(folder / "twin.h5"))
+    assert {"history", "reliability", "confused_pairs"} <= set(figures)
+    looks = {name for name in figures if name.startswith("attention")}
+    assert bool(looks) == (kind == "fusion")  # of the others none looks at each modality by itself
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
