@@ -6,6 +6,7 @@
 __all__ = ['run_figures', 'write_figures']
 
 # %% ../../nbs/36_run_figures.ipynb #99529acd
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -41,16 +42,14 @@ def _attention(run, split, row: int):
     def keep(m, part, given, out):
         found[m] = out[1][0].float().cpu().numpy()
 
-    moved, hooks, training = getattr(model, "aligned", ()), [], model.training
-    for name, part in model.named_modules():
-        m = name.rpartition(".")[2]
-        if isinstance(part, LabelAttention) and m in batch.x and m not in moved:
-            hooks.append(part.register_forward_hook(partial(keep, m)))
-    with torch.no_grad():
+    moved = getattr(model, "aligned", ())
+    with torch.no_grad(), ExitStack() as after:
+        for name, part in model.named_modules():
+            m = name.rpartition(".")[2]
+            if isinstance(part, LabelAttention) and m in batch.x and m not in moved:
+                after.callback(part.register_forward_hook(partial(keep, m)).remove)
+        after.callback(model.train, model.training)
         model.eval().predict(batch)
-    model.train(training)
-    for hook in hooks:
-        hook.remove()
     return found
 
 # %% ../../nbs/36_run_figures.ipynb #7db7245f
