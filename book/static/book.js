@@ -107,10 +107,11 @@
     const beyond = box.scrollWidth - box.clientWidth;
     if (box.matches("span.math")) box.classList.toggle("scrolls", beyond > 8); // less is the overhang of an accent
     const scrolls = beyond > 2 && /auto|scroll/.test(getComputedStyle(box).overflowX);
-    box.classList.toggle("fades-left", scrolls && box.scrollLeft > 2);
-    box.classList.toggle("fades-right", scrolls && box.scrollLeft < beyond - 2);
     const name = box.querySelector(":scope > table tr > :first-child"); // the names of rows stay where they leave room
-    box.classList.toggle("keeps-names", scrolls && name !== null && name.offsetWidth < 0.4 * box.clientWidth);
+    const stays = scrolls && name !== null && name.offsetWidth < 0.4 * box.clientWidth;
+    box.classList.toggle("keeps-names", stays);
+    box.classList.toggle("fades-left", scrolls && !stays && box.scrollLeft > 2);
+    box.classList.toggle("fades-right", scrolls && box.scrollLeft < beyond - 2);
     if (scrolls && !box.hasAttribute("data-scrolls")) {
       box.setAttribute("data-scrolls", "");
       if (box.tabIndex < 0) box.tabIndex = 0;
