@@ -1,7 +1,6 @@
 "Each peer's chapter says where the system stands in the recorded Table 1 of this book."
 
 import re
-from statistics import mean
 
 import pytest
 
@@ -26,8 +25,8 @@ CHAPTERS = {
 UNDECIDED, WORSE = "not told apart", "worse"
 SENTENCES = {
     (UNDECIDED, UNDECIDED): (
-        "In our runs {name}'s micro-F1 can be told apart from CARAT's neither on real MOSEI "
-        "({real}) nor on a synthetic twin of it ({twin})."
+        "In our runs {name}'s micro-F1 cannot be told apart from CARAT's on real MOSEI "
+        "({real}) or on a synthetic twin of it ({twin})."
     ),
     (UNDECIDED, WORSE): (
         "In our runs on real MOSEI {name}'s micro-F1 cannot be told apart from CARAT's ({real}); "
@@ -44,7 +43,7 @@ def standing(store, kind):
     "The verdict on a system, and its mean micro-F1 against CARAT's."
     lines = {line.row: line for line in from_record(recorded("table1.json")["table1"], store).lines}
     rows = lines.get(kind) or lines[f"{kind}_clock"], lines["carat"]
-    scores = [f"{mean(run['f1'] for run in row.runs.values()):.3f}" for row in rows]
+    scores = [f"{row.mean('f1')['mean']:.3f}" for row in rows]
     return rows[0].verdict, " against ".join(scores)
 
 
